@@ -1,0 +1,61 @@
+# Everything starts here: `make serve` and `make test` set up what they need.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
+
+.PHONY: help serve test test-fast lint format xtts lock clean
+
+help:
+	@echo 'make serve [ARGS="--port 3001"]  set up, fetch the weights, and serve on http://127.0.0.1:3000'
+	@echo 'make test  [ARGS="-k chunker"]   set up, and run every test'
+	@echo 'make test-fast                   the tests that need no weights'
+	@echo 'make lint                        ruff and mypy --strict'
+	@echo 'make xtts                        install the Coqui XTTS voice (large: PyTorch)'
+	@echo 'make lock                        resolve the locked requirements anew'
+
+serve: .venv/base
+	@exec $(BIN)/voice-agent serve $(ARGS)
+
+test: .venv/dev .venv/xtts
+	$(BIN)/pytest $(ARGS)
+
+test-fast: .venv/dev
+	$(BIN)/pytest -m "not engines and not xtts" $(ARGS)
+
+lint: .venv/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: .venv/dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+xtts: .venv/xtts
+
+# One environment, grown in steps. A step is done again when its requirements change.
+.venv/base: requirements/base.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'Python 3.11 or later is needed; this is '"$$($(PYTHON) --version)"'. Say which to use: make PYTHON=/path/to/python3.11'; exit 1; }
+	@echo 'Installing into .venv (about a minute) ...'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(INSTALL) -r requirements/base.txt
+	@$(INSTALL) --no-deps --editable .
+	@touch $@
+
+.venv/dev: requirements/dev.txt .venv/base
+	@$(INSTALL) -r requirements/dev.txt
+	@touch $@
+
+# PyTorch on its own first: the build for this machine, which the rest then keeps.
+.venv/xtts: requirements/xtts.txt .venv/base
+	@echo 'Installing PyTorch and Coqui TTS (some minutes) ...'
+	@$(INSTALL) torch==2.13.0
+	@$(INSTALL) -r requirements/xtts.txt
+	@touch $@
+
+lock: .venv/dev
+	$(BIN)/python scripts/lock.py
+
+clean:
+	rm -rf .venv build dist *.egg-info

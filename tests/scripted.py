@@ -1,0 +1,135 @@
+"""Engines that do as they are told, on the event loop's own (virtual) time: for tests of timing and failure."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from voice_agent.audio import FRAME, RATE, Pcm16, ms_to_samples
+from voice_agent.engines import Engines
+from voice_agent.errors import StageError
+from voice_agent.stages.chunker import SentenceChunker
+from voice_agent.stages.generator import Message
+from voice_agent.stages.transcriber import Transcript
+
+LOUD = 8000
+"""Amplitude that the scripted VAD takes for speech."""
+
+MS_PER_CHARACTER = 60
+"""How long the scripted voice speaks a character, milliseconds."""
+
+
+def speech(ms: float, rate: int = RATE) -> Pcm16:
+    return np.full(ms_to_samples(ms, rate), LOUD, np.int16)
+
+
+def silence(ms: float, rate: int = RATE) -> Pcm16:
+    return np.zeros(ms_to_samples(ms, rate), np.int16)
+
+
+class ScriptedVad:
+    """Loud is speech."""
+
+    async def start(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    def stream(self) -> "ScriptedVad":
+        return self
+
+    def reset(self) -> None: ...
+
+    def feed(self, frame: Pcm16) -> float:
+        assert len(frame) == FRAME
+        return 1.0 if np.abs(frame).max() > LOUD // 2 else 0.0
+
+
+@dataclass
+class ScriptedTranscriber:
+    texts: list[str | StageError] = field(default_factory=list)
+    """What is said, utterance by utterance; a transcript that is thrown away uses none up."""
+    delay_s: float = 0.1
+    heard: list[Pcm16] = field(default_factory=list)
+
+    async def start(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def transcribe(
+        self, pcm: Pcm16, *, language: str | None = None, prompt: str | None = None
+    ) -> Transcript:
+        await asyncio.sleep(self.delay_s)
+        self.heard.append(pcm)
+        text = self.texts.pop(0) if self.texts else "hello"
+        if isinstance(text, StageError):
+            raise text
+        return Transcript(text, "en", avg_logprob=-0.2, no_speech_prob=0.0, compression_ratio=1.0)
+
+
+@dataclass
+class ScriptedGenerator:
+    replies: list[str | StageError] = field(default_factory=list)
+    delay_s: float = 0.1
+    """Before each token, a word."""
+    asked: list[Sequence[Message]] = field(default_factory=list)
+    running: int = 0
+    """Streams that were begun and not closed."""
+    model: str = "scripted"
+
+    async def start(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def stream(self, messages: Sequence[Message]) -> AsyncIterator[str]:
+        self.asked.append(messages)
+        reply = self.replies.pop(0) if self.replies else "Hello to you."
+        self.running += 1
+        try:
+            if isinstance(reply, StageError):
+                await asyncio.sleep(self.delay_s)
+                raise reply
+            for word in reply.split(" "):
+                await asyncio.sleep(self.delay_s)
+                yield f"{word} "
+        finally:
+            self.running -= 1
+
+
+@dataclass
+class ScriptedSynthesizer:
+    delay_s: float = 0.1
+    error: StageError | None = None
+    running: int = 0
+    said: list[str] = field(default_factory=list)
+    rate: int = 16_000
+    voices: tuple[str, ...] = ("one", "two")
+
+    async def start(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def stream(
+        self, text: str, *, voice: str | None = None, language: str | None = None
+    ) -> AsyncIterator[Pcm16]:
+        self.said.append(text)
+        self.running += 1
+        try:
+            await asyncio.sleep(self.delay_s)
+            if self.error:
+                raise self.error
+            yield np.full(ms_to_samples(MS_PER_CHARACTER * len(text), self.rate), 1000, np.int16)
+        finally:
+            self.running -= 1
+
+
+@dataclass
+class Script:
+    """A set of scripted engines, each open to the test."""
+
+    transcriber: ScriptedTranscriber = field(default_factory=ScriptedTranscriber)
+    generator: ScriptedGenerator = field(default_factory=ScriptedGenerator)
+    synthesizer: ScriptedSynthesizer = field(default_factory=ScriptedSynthesizer)
+
+    def engines(self) -> Engines:
+        return Engines(ScriptedVad(), self.transcriber, self.generator, SentenceChunker(), self.synthesizer)

@@ -1,0 +1,118 @@
+"""Pacing and the account of what was played, on virtual time."""
+
+import asyncio
+
+import numpy as np
+import pytest
+
+from voice_agent.audio import Pcm16
+from voice_agent.playback import ACKNOWLEDGE_WITHIN_S, PIECE_MS, Playback
+
+pytestmark = [pytest.mark.asyncio, pytest.mark.looptime]
+
+RATE = 8000
+
+
+def audio(seconds: float) -> Pcm16:
+    return np.arange(round(seconds * RATE)).astype(np.int16)
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+async def test_all_audio_goes_out_in_order_and_in_small_pieces() -> None:
+    sent: list[Pcm16] = []
+    playback = Playback(RATE, 1000, sent.append)
+    await playback.put(audio(2.5))
+    assert max(map(len, sent)) <= RATE * PIECE_MS / 1000
+    assert np.array_equal(np.concatenate(sent), audio(2.5))
+    assert playback.sent_ms == pytest.approx(2500)
+
+
+async def test_the_first_audio_goes_out_at_once_and_the_rest_is_paced() -> None:
+    begun = now()
+    times: list[float] = []
+    playback = Playback(RATE, 1000, lambda pcm: times.append(now() - begun))
+    await playback.put(audio(3.0))
+    assert times[0] == 0
+    assert times[-1] == pytest.approx(2.0, abs=0.1)
+
+
+async def test_without_reports_what_was_sent_is_taken_as_played_at_real_time() -> None:
+    playback = Playback(RATE, 5000, lambda pcm: None)
+    await playback.put(audio(2.0))
+    assert playback.played_ms == 0
+    await asyncio.sleep(0.5)
+    assert playback.played_ms == pytest.approx(500)
+    await asyncio.sleep(5)
+    assert playback.played_ms == pytest.approx(2000)
+
+
+async def test_a_player_that_ran_dry_goes_on_where_it_was() -> None:
+    playback = Playback(RATE, 5000, lambda pcm: None)
+    await playback.put(audio(1.0))
+    await asyncio.sleep(3)
+    await playback.put(audio(1.0))
+    await asyncio.sleep(0.25)
+    assert playback.played_ms == pytest.approx(1250)
+
+
+async def test_a_report_is_carried_forward_but_never_past_what_was_sent() -> None:
+    playback = Playback(RATE, 5000, lambda pcm: None)
+    await playback.put(audio(2.0))
+    await asyncio.sleep(1)
+    playback.acknowledge(700)
+    assert playback.played_ms == 700
+    await asyncio.sleep(0.2)
+    assert playback.played_ms == pytest.approx(900)
+    playback.acknowledge(999_999)
+    assert playback.played_ms == pytest.approx(2000)
+
+
+async def test_a_client_that_falls_behind_is_sent_no_more_than_the_lead() -> None:
+    playback = Playback(RATE, 1000, lambda pcm: None)
+
+    async def stalled() -> None:
+        while True:
+            await asyncio.sleep(0.2)
+            playback.acknowledge(100)
+
+    stalling = asyncio.create_task(stalled())
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(20):
+            await playback.put(audio(10.0))
+    stalling.cancel()
+    assert playback.sent_ms <= 100 + 1000 + 200 + PIECE_MS
+
+
+async def test_it_is_finished_when_all_was_played() -> None:
+    begun = now()
+    playback = Playback(RATE, 5000, lambda pcm: None)
+    await playback.put(audio(2.0))
+    await playback.finish()
+    assert now() - begun == pytest.approx(2.0)
+
+
+async def test_a_client_that_is_late_is_waited_for_but_not_for_ever() -> None:
+    begun = now()
+    playback = Playback(RATE, 5000, lambda pcm: None)
+    await playback.put(audio(2.0))
+    await asyncio.sleep(1.5)
+    playback.acknowledge(1000)
+    await playback.finish()
+    assert now() - begun == pytest.approx(2.5)
+
+    playback = Playback(RATE, 5000, lambda pcm: None)
+    begun = now()
+    await playback.put(audio(1.0))
+
+    async def stuck() -> None:
+        while True:
+            playback.acknowledge(0)
+            await asyncio.sleep(0.1)
+
+    sticking = asyncio.create_task(stuck())
+    await playback.finish()
+    sticking.cancel()
+    assert now() - begun == pytest.approx(1.0 + ACKNOWLEDGE_WITHIN_S, abs=0.01)

@@ -1,0 +1,129 @@
+"""The agent as a whole: its engines, who is admitted, and how it ends."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from voice_agent.config import Settings
+from voice_agent.engines import Engines
+from voice_agent.errors import VoiceAgentError
+from voice_agent.session import Session, SessionOptions, open_session
+
+log = logging.getLogger(__name__)
+
+LAG_EVERY_S: Final = 0.25
+"""How often the event loop's lag is measured."""
+
+_sessions = Gauge("voice_agent_sessions", "Sessions under way.", multiprocess_mode="livesum")
+_refused = Counter("voice_agent_sessions_refused", "Sessions refused, by reason.", ["reason"])
+_lag = Histogram(
+    "voice_agent_event_loop_lag_seconds",
+    "How late the event loop runs what is due.",
+    buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0),
+)
+
+
+class Refused(VoiceAgentError):  # noqa: N818 - an answer, not a fault
+    """No session can begin now; `code` says why in one word."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Agent:
+    """Holds the engines and admits sessions to them."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.engines = Engines.build(settings)
+        self.ready = False
+        self.failure: str | None = None
+        """Why the engines could not be loaded."""
+        self.draining = asyncio.Event()
+        """Set when the server is about to end; a transport then tells its client and closes."""
+        self._open = 0
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Load the engines, in the background, for as long as the context lasts."""
+        async with asyncio.TaskGroup() as tasks:
+            background = [tasks.create_task(self._load()), tasks.create_task(_measure_lag())]
+            try:
+                yield
+            finally:
+                for task in background:
+                    task.cancel()
+        self.ready = False
+        await self.engines.close()
+
+    @asynccontextmanager
+    async def session(self, options: SessionOptions) -> AsyncIterator[Session]:
+        """A session, if there is room for one.
+
+        Raises:
+            Refused: the agent is loading, full, or about to end.
+        """
+        try:
+            self._admit()
+        except Refused as refusal:
+            _refused.labels(refusal.code).inc()
+            raise
+        self._open += 1
+        self._empty.clear()
+        _sessions.inc()
+        try:
+            async with open_session(self.engines, self.settings, options) as session:
+                yield session
+        finally:
+            self._open -= 1
+            _sessions.dec()
+            if not self._open:
+                self._empty.set()
+
+    async def drain(self, patience_s: float) -> None:
+        """Admit nobody any more, have every session told, and wait for them to end."""
+        self.ready = False
+        self.draining.set()
+        try:
+            async with asyncio.timeout(patience_s):
+                await self._empty.wait()
+        except TimeoutError:
+            log.warning("%d sessions had not ended after %.0f s", self._open, patience_s)
+
+    def _admit(self) -> None:
+        if self.draining.is_set():
+            raise Refused("shutting_down", "the server is shutting down")
+        if self.failure:
+            raise Refused("not_ready", f"the server could not load its engines: {self.failure}")
+        if not self.ready:
+            raise Refused("not_ready", "the server is still loading its engines; try again in a few seconds")
+        limit = self.settings.server.max_sessions
+        if self._open >= limit:
+            raise Refused("server_full", f"all {limit} places are taken; try again later")
+
+    async def _load(self) -> None:
+        clock = asyncio.get_running_loop().time
+        begun = clock()
+        try:
+            await self.engines.start()
+        except* VoiceAgentError as errors:
+            self.failure = "; ".join(str(error) for error in errors.exceptions)
+            log.error("not ready: %s", self.failure)
+        else:
+            self.ready = True
+            log.info("ready after %.1f s", clock() - begun)
+
+
+async def _measure_lag() -> None:
+    clock = asyncio.get_running_loop().time
+    while True:
+        due = clock() + LAG_EVERY_S
+        await asyncio.sleep(LAG_EVERY_S)
+        _lag.observe(max(0.0, clock() - due))

@@ -1,0 +1,78 @@
+"""The command `voice-agent`."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import platformdirs
+import typer
+from rich.console import Console
+
+from voice_agent.config import CONFIG_VARIABLE, ENV_PREFIX, Settings, TtsEngine, VadEngine, load_settings
+from voice_agent.doctor import doctor
+from voice_agent.errors import SettingsError, WeightsError
+from voice_agent.models.cli import models_app
+from voice_agent.talk import talk
+
+app = typer.Typer(
+    help="A self-hosted real-time voice assistant: speech in, speech out, over one WebSocket.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(models_app, name="models")
+app.command()(talk)
+app.command()(doctor)
+
+_errors = Console(stderr=True)
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on (127.0.0.1).")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on (3000).")] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML file with settings (voice-agent.toml).")] = None,
+    vad: Annotated[VadEngine | None, typer.Option(help="Voice-activity detection (cascade).")] = None,
+    stt: Annotated[str | None, typer.Option(help="Whisper model.", metavar="MODEL")] = None,
+    llm: Annotated[str | None, typer.Option(help="Language model.", metavar="MODEL")] = None,
+    llm_url: Annotated[str | None, typer.Option(help="OpenAI-compatible endpoint.", metavar="URL")] = None,
+    tts: Annotated[TtsEngine | None, typer.Option(help="Speech synthesizer (piper).")] = None,
+    voice: Annotated[str | None, typer.Option(help="Voice of the synthesizer.")] = None,
+) -> None:
+    """Serve the agent and its page. Weights that are missing are fetched first.
+
+    Flags go before environment variables (VOICE_AGENT_SERVER__PORT), those before the TOML file.
+    """
+    flags = {
+        "SERVER__HOST": host,
+        "SERVER__PORT": port,
+        "VAD__ENGINE": vad,
+        "STT__MODEL": stt,
+        "LLM__MODEL": llm,
+        "LLM__BASE_URL": llm_url,
+        "TTS__ENGINE": tts,
+        "TTS__VOICE": voice,
+    }
+    # The service reads its settings itself, in a process of its own: flags reach it as variables.
+    os.environ.update({f"{ENV_PREFIX}{name}": str(value) for name, value in flags.items() if value is not None})
+    if config:
+        os.environ[CONFIG_VARIABLE] = str(config.resolve())
+    try:
+        settings = load_settings()
+        fetch_weights(settings)
+    except (SettingsError, WeightsError) as error:
+        _errors.print(f"[red]error:[/] {error}", highlight=False)
+        raise typer.Exit(1) from error
+    _become_bentoml(settings)
+
+
+def _become_bentoml(settings: Settings) -> None:
+    """Go on as `bentoml serve`: signals and the exit code are then BentoML's own, with nothing in between."""
+    server = settings.server
+    # Two servers that share a home wipe each other's metrics.
+    home = Path(platformdirs.user_cache_dir("voice-agent")) / f"bentoml-{server.port}"
+    os.environ.setdefault("BENTOML_HOME", str(home))
+    os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
+    arguments = ["serve", "voice_agent.service:VoiceAgent", "--host", server.host, "--port", str(server.port)]
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-m", "bentoml", *arguments])

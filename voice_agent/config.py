@@ -1,0 +1,262 @@
+"""Settings: one typed tree, read from defaults, a TOML file, the environment, then flags.
+
+Environment variables start with `VOICE_AGENT_` and put `__` between levels:
+`VOICE_AGENT_LLM__BASE_URL`. The file is `voice-agent.toml` in the working directory, or the one that
+`VOICE_AGENT_CONFIG` (the flag `--config`) names. A `.env` file is read as the environment is, beneath it.
+"""
+
+import difflib
+import os
+import tomllib
+from pathlib import Path
+from typing import Any, Final, Literal, cast
+
+import platformdirs
+from dotenv import load_dotenv
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
+from pydantic_core import ErrorDetails
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from voice_agent.errors import SettingsError
+
+ENV_PREFIX: Final = "VOICE_AGENT_"
+CONFIG_VARIABLE: Final = "VOICE_AGENT_CONFIG"
+DEFAULT_CONFIG: Final = Path("voice-agent.toml")
+
+VadEngine = Literal["cascade", "silero", "webrtcvad"]
+LlmEngine = Literal["auto", "openai", "llamacpp"]
+TtsEngine = Literal["piper", "kokoro", "xtts"]
+
+
+class Section(BaseModel):
+    """One branch of the tree; a key that is not declared is refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _empty_is_unset(cls, value: object) -> object:
+        """An environment variable can only say "nothing" by being empty."""
+        return None if value == "" else value
+
+
+class ServerSettings(Section):
+    """Where the service listens, and how much it takes on."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(3000, ge=0, le=65535)
+    max_sessions: PositiveInt = 32
+    """Sessions at once; one more is refused before it starts."""
+
+
+class VadSettings(Section):
+    """Voice-activity detection."""
+
+    engine: VadEngine = "cascade"
+    """`cascade`: webrtcvad as a cheap gate, Silero behind it as the judge."""
+    threshold: float = Field(0.5, gt=0, lt=1)
+    """Speech probability from which a frame counts as speech."""
+    webrtc_mode: int = Field(2, ge=0, le=3)
+    """Aggressiveness of webrtcvad: 0 lets most through, 3 least."""
+
+
+class TurnSettings(Section):
+    """Who has the floor."""
+
+    start_ms: PositiveInt = 60
+    """Speech that opens an utterance."""
+    stop_ms: PositiveInt = 200
+    """Silence after which the utterance is transcribed."""
+    endpoint_ms: PositiveInt = 600
+    """Silence after which the turn is over."""
+    barge_in_ms: PositiveInt = 240
+    """Speech over the agent that interrupts it."""
+    max_utterance_s: PositiveFloat = 60.0
+    """An utterance longer than this is ended as if the user had stopped."""
+
+
+class SttSettings(Section):
+    """Speech to text: faster-whisper."""
+
+    model: str = "tiny.en"
+    """A name from `voice-agent models list` (without `whisper-`), or a folder in CTranslate2's format."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    compute_type: str | None = None
+    """As CTranslate2 names them; by default `int8` on a CPU and `float16` on a GPU."""
+    language: str | None = "en"
+    """Two-letter code; empty to detect it (multilingual models)."""
+    prompt: str | None = None
+    """Text that primes Whisper: names and jargon it should spell right."""
+    beam_size: PositiveInt = 1
+    workers: PositiveInt = 1
+    """Utterances transcribed at once."""
+    timeout_s: PositiveFloat = 20.0
+
+
+class LlmSettings(Section):
+    """The language model, behind the `openai` client."""
+
+    engine: LlmEngine = "auto"
+    """`auto`: the API where a base URL or a key is set, else the embedded llama.cpp."""
+    base_url: str | None = None
+    """An OpenAI-compatible endpoint, such as http://127.0.0.1:8000/v1. `OPENAI_BASE_URL` is honoured."""
+    api_key: SecretStr | None = None
+    """`OPENAI_API_KEY` is honoured."""
+    model: str | None = None
+    """By default what the endpoint offers first, or the embedded model."""
+    system_prompt: str | None = None
+    """In place of the built-in instructions for speech."""
+    temperature: float = Field(0.7, ge=0, le=2)
+    max_tokens: PositiveInt = 200
+    first_token_timeout_s: PositiveFloat = 10.0
+    token_timeout_s: PositiveFloat = 10.0
+    """Longest wait between two tokens."""
+    retries: int = Field(2, ge=0)
+    """Attempts after the first, as long as no token has come."""
+    extra_body: dict[str, Any] = Field(default_factory=dict)
+    """Fields added to each request as they are, such as {"reasoning_effort": "none"}."""
+    threads: PositiveInt | None = None
+    """Threads of the embedded llama.cpp; by default one for each two cores, at most four."""
+    context_tokens: PositiveInt = 2048
+    """Context of each conversation in the embedded llama.cpp."""
+
+
+class TtsSettings(Section):
+    """Text to speech."""
+
+    engine: TtsEngine = "piper"
+    voice: str | None = None
+    """A voice of the engine; by default its first."""
+    speed: float = Field(1.0, ge=0.5, le=2.0)
+    workers: PositiveInt = 1
+    """Chunks spoken at once."""
+    timeout_s: PositiveFloat = 20.0
+    """Longest wait for the next piece of audio."""
+    checkpoint: Path | None = None
+    """Folder of an XTTS checkpoint (model.pth, config.json, vocab.json, speakers_xtts.pth)."""
+    speaker_wav: Path | None = None
+    """A recording whose voice XTTS takes on, in place of a built-in speaker."""
+
+
+class ModelsSettings(Section):
+    """Where weights are kept."""
+
+    dir: Path = Field(default_factory=lambda: Path(platformdirs.user_cache_dir("voice-agent")) / "models")
+    offline: bool = False
+    """Use only what is already there."""
+
+
+class Settings(BaseSettings):
+    """The whole tree. `load_settings` reads it with errors that a person can act on."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+    )
+
+    server: ServerSettings = ServerSettings()
+    vad: VadSettings = VadSettings()
+    turn: TurnSettings = TurnSettings()
+    stt: SttSettings = SttSettings()
+    llm: LlmSettings = LlmSettings()
+    tts: TtsSettings = TtsSettings()
+    models: ModelsSettings = Field(default_factory=ModelsSettings)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Strongest first: flags, environment, `.env`, TOML."""
+        return (
+            init_settings,
+            env_settings,
+            dotenv_settings,
+            TomlConfigSettingsSource(settings_cls, config_file()),
+        )
+
+
+def config_file() -> Path | None:
+    """The TOML file that is read: the one named by `VOICE_AGENT_CONFIG`, else the default where there is one.
+
+    Raises:
+        SettingsError: the file that was named does not exist.
+    """
+    named = os.environ.get(CONFIG_VARIABLE)
+    if named:
+        if not Path(named).is_file():
+            raise SettingsError(f"{named}: no such configuration file (from --config or {CONFIG_VARIABLE})")
+        return Path(named)
+    return DEFAULT_CONFIG if DEFAULT_CONFIG.is_file() else None
+
+
+def load_settings() -> Settings:
+    """Read and check every source. What `.env` sets becomes part of the environment, unless it is set there:
+    so it works for `OPENAI_API_KEY` too.
+
+    Raises:
+        SettingsError: a key that is not known or a value that is not allowed, by name, with what is.
+    """
+    load_dotenv(".env", override=False)
+    try:
+        return Settings(**_unknown_variables())
+    except ValidationError as error:
+        lines = [_explain(detail) for detail in error.errors()]
+        raise SettingsError("\n".join(lines)) from error
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{config_file()}: not valid TOML: {error}") from error
+
+
+def _unknown_variables() -> dict[str, Any]:
+    """Variables with our prefix that name no section: pydantic-settings passes over them in silence."""
+    names = (
+        name.upper().removeprefix(ENV_PREFIX) for name in os.environ if name.upper().startswith(ENV_PREFIX)
+    )
+    sections = {name.split("__")[0].lower() for name in names if f"{ENV_PREFIX}{name}" != CONFIG_VARIABLE}
+    return {section: None for section in sections if section not in Settings.model_fields}
+
+
+def _explain(detail: ErrorDetails) -> str:
+    """One validation error in words: which setting, what is wrong, what is allowed."""
+    path = [str(part) for part in detail["loc"]]
+    name = f"{'.'.join(path)} ({ENV_PREFIX}{'__'.join(path).upper()})"
+    if detail["type"] != "extra_forbidden":
+        given = "" if isinstance(detail["input"], dict) else f"; given: {detail['input']!r}"
+        return f"{name}: {detail['msg'][0].lower()}{detail['msg'][1:]}{given}"
+    model: type[BaseModel] = Settings
+    for part in path[:-1]:
+        model = cast(type[BaseModel], model.model_fields[part].annotation)
+    close = difflib.get_close_matches(path[-1], _spellings(path[:-1]), n=1, cutoff=0.6)
+    hint = f"did you mean {close[0]}? " if close else ""
+    return f"{name}: unknown setting; {hint}known here: {', '.join(model.model_fields)}"
+
+
+def _spellings(section: list[str]) -> list[str]:
+    """What an unknown key may have been meant as: keys of its section, or with one underscore too few."""
+    if section:
+        return list(cast(type[BaseModel], Settings.model_fields[section[0]].annotation).model_fields)
+    return [
+        name if field is None else f"{name}__{field}"
+        for name, info in Settings.model_fields.items()
+        for field in (None, *cast(type[BaseModel], info.annotation).model_fields)
+    ]

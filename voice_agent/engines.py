@@ -1,0 +1,66 @@
+"""The engines that all sessions share, chosen by the settings."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Self
+
+from voice_agent.config import Settings
+from voice_agent.stages.chunker import Chunker, SentenceChunker
+from voice_agent.stages.generator import Generator, build_generator
+from voice_agent.stages.synthesizer import Synthesizer
+from voice_agent.stages.transcriber import FasterWhisper, Transcriber
+from voice_agent.stages.vad import Vad, build_vad
+
+
+@dataclass(frozen=True)
+class Engines:
+    """One engine for each stage."""
+
+    vad: Vad
+    transcriber: Transcriber
+    generator: Generator
+    chunker: Chunker
+    synthesizer: Synthesizer
+
+    @classmethod
+    def build(cls, settings: Settings) -> Self:
+        """The engines that the settings name; nothing is loaded yet."""
+        return cls(
+            vad=build_vad(settings.vad),
+            transcriber=FasterWhisper(settings.stt, settings.models),
+            generator=build_generator(settings.llm, settings.models),
+            chunker=SentenceChunker(),
+            synthesizer=build_synthesizer(settings),
+        )
+
+    async def start(self) -> None:
+        """Load every engine, side by side, and have each do its work once.
+
+        Raises:
+            ExceptionGroup: of `WeightsError`, `StageError` and `SettingsError`, one for each that failed.
+        """
+        async with asyncio.TaskGroup() as group:
+            for engine in (self.vad, self.transcriber, self.generator, self.synthesizer):
+                group.create_task(engine.start())
+
+    async def close(self) -> None:
+        """Free the engines; no thread or process of theirs is left."""
+        for engine in (self.vad, self.transcriber, self.generator, self.synthesizer):
+            await engine.close()
+
+
+def build_synthesizer(settings: Settings) -> Synthesizer:
+    """The voice that `tts.engine` names; its module, and what that imports, is loaded only now."""
+    match settings.tts.engine:
+        case "piper":
+            from voice_agent.stages.synthesizer.piper import PiperSynthesizer
+
+            return PiperSynthesizer(settings.tts, settings.models)
+        case "kokoro":
+            from voice_agent.stages.synthesizer.kokoro import KokoroSynthesizer
+
+            return KokoroSynthesizer(settings.tts, settings.models)
+        case "xtts":
+            from voice_agent.stages.synthesizer.xtts import XttsSynthesizer
+
+            return XttsSynthesizer(settings.tts, settings.models)

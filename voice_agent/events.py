@@ -1,0 +1,99 @@
+"""What a session tells its client. A transport writes each in its own wire's words.
+
+What a client tells a session needs no events: it is a method of `Session`.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from voice_agent.audio import Pcm16
+from voice_agent.timeline import Timeline
+
+EndReason = Literal["completed", "interrupted", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechStarted:
+    """The user began to speak."""
+
+    ms: float
+    """Position in the audio received, milliseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechStopped:
+    """The user fell silent; whether the turn is over is decided later."""
+
+    ms: float
+    """Position of the last speech in the audio received, milliseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class UserTranscript:
+    """What the user said. Empty and final: there was sound, but no words, and no response follows."""
+
+    turn: int
+    text: str
+    final: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseStarted:
+    """The agent takes the floor."""
+
+    response: str
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseText:
+    """The next chunk of the response, as a screen shows it; its audio follows."""
+
+    response: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseAudio:
+    """The next audio of the response, at the session's output rate."""
+
+    response: str
+    pcm: Pcm16
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseEnded:
+    """No more of this response comes. After anything but `completed`, what is unplayed is to be dropped."""
+
+    response: str
+    reason: EndReason
+    heard_ms: float
+    """How much of its audio was played, milliseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class TurnTimeline:
+    """The moments of a turn that has ended."""
+
+    timeline: Timeline
+
+
+@dataclass(frozen=True, slots=True)
+class SessionError:
+    """Something failed; the session goes on."""
+
+    code: str
+    message: str
+
+
+Event: TypeAlias = (
+    SpeechStarted
+    | SpeechStopped
+    | UserTranscript
+    | ResponseStarted
+    | ResponseText
+    | ResponseAudio
+    | ResponseEnded
+    | TurnTimeline
+    | SessionError
+)

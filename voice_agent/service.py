@@ -1,0 +1,89 @@
+"""The BentoML service, and the FastAPI app that it mounts."""
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+import bentoml
+from fastapi import FastAPI, WebSocket
+from fastapi.staticfiles import StaticFiles
+
+from voice_agent.agent import Agent
+from voice_agent.config import load_settings
+from voice_agent.transports import native
+
+WEB: Final = Path(__file__).parent.parent / "web"
+
+DRAIN_S: Final = 2.0
+"""How long sessions may take to end once they were told that the server ends."""
+
+log = logging.getLogger("voice_agent")
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    _log_to_stderr()
+    agent: Agent = app.state.agent
+    _drain_on_signals(agent)
+    async with agent.running():
+        yield
+
+
+app = FastAPI(title="Voice Agent", lifespan=_lifespan)
+app.state.agent = Agent(load_settings())
+
+
+@app.websocket("/ws")
+async def _ws(socket: WebSocket) -> None:
+    await native.serve(socket, app.state.agent)
+
+
+app.mount("/", StaticFiles(directory=WEB, html=True))
+
+
+@bentoml.service(workers=1, traffic={"timeout": 60})
+@bentoml.asgi_app(app, path="/")
+class VoiceAgent:
+    """One worker: sessions share the engines, and admission is the agent's own."""
+
+    async def __is_ready__(self) -> bool:
+        """For `/readyz`: every engine has done its work once, and the server is not about to end."""
+        return bool(app.state.agent.ready)
+
+
+def _log_to_stderr() -> None:
+    """BentoML configures its own loggers only."""
+    if not log.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+        log.addHandler(handler)
+        log.setLevel(logging.INFO)
+        log.propagate = False
+
+
+def _drain_on_signals(agent: Agent) -> None:
+    """Tell the sessions before the server closes their sockets, which it does at once.
+
+    The server's own handler is called when they have ended, or have had `DRAIN_S` to.
+    """
+    loop = asyncio.get_running_loop()
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def drain_then(end: object, number: int) -> None:
+        await agent.drain(DRAIN_S)
+        if callable(end):
+            end(number, None)
+
+    def on_signal(number: int, end: object) -> None:
+        if not tasks:
+            task = loop.create_task(drain_then(end, number))
+            tasks.add(task)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number, signal.getsignal(number))

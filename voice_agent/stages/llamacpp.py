@@ -1,0 +1,241 @@
+"""An embedded llama.cpp: an OpenAI-compatible server on loopback, in a process of its own.
+
+A process, because llama.cpp holds Python's lock for as long as it loads the weights (1.5 to 6.6 s measured for
+98 MB, with every session of the service standing still), because its server has no stop call, and because a
+crash of it should end a reply and not the service. The process ends with its owner in any case: its standard
+input is a pipe that closes when the owner dies, and Linux kills it even while it loads.
+"""
+
+import asyncio
+import ctypes
+import json
+import os
+import secrets
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from itertools import takewhile
+from pathlib import Path
+from typing import Final, Self
+
+from voice_agent.errors import StageError
+
+LOAD_TIMEOUT_S: Final = 120.0
+"""Longest wait for the weights; 1.1 GB off a slow disk, on a busy machine, takes a good part of it."""
+SLOTS: Final = 4
+"""Replies generated at once; each has its own context, and more wait their turn."""
+CACHE_MIB: Final = 256
+"""Memory for conversations that lost their slot to another; about ten of 1000 tokens with SmolLM2 (23 kB each).
+llama.cpp's own default is 8 GiB."""
+NICENESS: Final = 5
+"""Generation needs about 4 tokens a second to stay ahead of the voice, so recognition and synthesis, which
+someone is waiting for, go first (figures in docs/latency.md)."""
+_TAIL_BYTES: Final = 4096
+_PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What the process is told, on its standard input: not on its command line, where all users can read it."""
+
+    gguf: str
+    name: str
+    api_key: str
+    slots: int
+    context_tokens: int
+    threads: int
+
+
+def default_threads() -> int:
+    """Half of the cores, at most four.
+
+    llama.cpp's threads wait for each other at every layer, spinning. On two cores that something else wanted
+    too, two threads gave 2 to 4 tokens a second and took 110 to 210 ms of CPU for each; one gave 27 to 48 and
+    took 15 (SmolLM2-135M, interleaved).
+    """
+    return min(4, max(1, (os.cpu_count() or 1) // 2))
+
+
+class Slots:
+    """Which conversation each of the server's slots holds, so that its next turn finds it there.
+
+    Left to itself the server gives a request to the slot whose last prompt is most like it. Conversations that
+    begin with the same instructions then push each other out of one slot while the rest stand empty, and each
+    turn reads the whole history again: 64 of 146 tokens found in the cache, and 1.4 s in place of 0.2 s to the
+    first token, with three conversations on a busy machine.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._held: list[Sequence[object]] = [()] * count
+        self._free = list(range(count))
+        """Least recently used first."""
+
+    @contextmanager
+    def take(self, messages: Sequence[object]) -> Iterator[int]:
+        """The free slot that holds most of `messages`, else the one longest unused; -1 where all are busy."""
+        if not self._free:
+            yield -1  # the server queues it
+            return
+        slot = max(self._free, key=lambda slot: _shared(self._held[slot], messages))  # max: the first of equals
+        self._free.remove(slot)
+        self._held[slot] = tuple(messages)
+        try:
+            yield slot
+        finally:
+            self._free.append(slot)
+
+
+def _shared(held: Sequence[object], messages: Sequence[object]) -> int:
+    """Messages from the beginning on that both have."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(held, messages, strict=False)))
+
+
+class LlamaCppServer:
+    """llama.cpp serving one GGUF file; entering the context starts it, leaving it ends the process."""
+
+    base_url: str
+    """Of its OpenAI-compatible API, on a free port of 127.0.0.1. Known after `start`."""
+
+    def __init__(
+        self,
+        gguf: Path,
+        *,
+        name: str | None = None,
+        context_tokens: int = 2048,
+        slots: int = SLOTS,
+        threads: int | None = None,
+    ) -> None:
+        """Serve `gguf` under the model's `name`, with `context_tokens` for each of `slots` conversations."""
+        self.api_key: Final = secrets.token_urlsafe()
+        """Keeps out the other users of this machine, who reach the port too."""
+        self._job = _Job(
+            gguf=str(gguf),
+            name=name or gguf.stem,
+            api_key=self.api_key,
+            slots=slots,
+            context_tokens=context_tokens,
+            threads=threads or default_threads(),
+        )
+        self._process: Process | None = None
+        self._reading: asyncio.Task[None] | None = None
+        self._tail = b""
+
+    @property
+    def running(self) -> bool:
+        """Whether the process is there; it is not before `start`, nor after a crash."""
+        return self._process is not None and self._process.returncode is None
+
+    @property
+    def pid(self) -> int | None:
+        """The process, where there is one."""
+        return self._process.pid if self._process else None
+
+    async def start(self) -> None:
+        """Load the weights and listen; after a crash, do so again on another port.
+
+        Raises:
+            StageError: llama.cpp could not load the file or ended; the message holds the last it wrote.
+        """
+        await self.close()
+        try:
+            async with asyncio.timeout(LOAD_TIMEOUT_S):
+                self.base_url = await self._launch()
+        except TimeoutError:
+            await self.close()
+            raise self._failure(f"did not load within {LOAD_TIMEOUT_S:.0f} s") from None
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """End the process. Nothing of it is left when this returns."""
+        if self._process is None:
+            return
+        with suppress(ProcessLookupError):
+            self._process.kill()
+        await self._process.wait()
+        if self._reading:
+            await self._reading
+        self._process = self._reading = None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def _launch(self) -> str:
+        self._process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-P", "-m", __name__),
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=PIPE,
+            # As this process finds its modules, so does that one, wherever both were started.
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            start_new_session=True,  # Ctrl-C is for the service, which may still want a last reply
+        )
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin and stdout
+        self._reading = asyncio.create_task(self._keep_tail(self._process))
+        stdin.write(json.dumps(asdict(self._job)).encode() + b"\n")
+        line = await stdout.readline()
+        if not line:
+            await self._process.wait()
+            await self._reading
+            raise self._failure("could not load it")
+        return f"{json.loads(line)['address'].rstrip('/')}/v1"
+
+    async def _keep_tail(self, process: Process) -> None:
+        assert process.stderr
+        self._tail = b""
+        while written := await process.stderr.read(_TAIL_BYTES):
+            self._tail = (self._tail + written)[-_TAIL_BYTES:]
+
+    def _failure(self, what: str) -> StageError:
+        tail = self._tail.decode(errors="replace").strip()
+        return StageError(
+            "generator",
+            f"llama.cpp {what}: {self._job.gguf}. Is it a whole GGUF file, and is there memory for "
+            f"{self._job.slots} times VOICE_AGENT_LLM__CONTEXT_TOKENS={self._job.context_tokens}? "
+            f"Its last words: {tail or 'none'}",
+        )
+
+
+def _serve(job: _Job) -> None:
+    """Serve until standard input ends. Runs in the process of its own."""
+    if sys.platform == "linux":  # for an owner that is killed while we load; the pipe does for the rest
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    os.nice(NICENESS)
+    answer = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever llama.cpp prints is a message, not the answer
+
+    import xllamacpp
+
+    params = xllamacpp.CommonParams()
+    params.model.path = job.gguf
+    params.model_alias = {job.name}
+    params.n_parallel = job.slots
+    params.n_ctx = job.slots * job.context_tokens
+    params.cache_ram_mib = CACHE_MIB
+    params.cpuparams.n_threads = job.threads
+    params.cpuparams_batch.n_threads = job.threads
+    params.hostnames = ["127.0.0.1"]
+    params.port = 0
+    params.api_keys = [job.api_key]
+    params.ui = False
+    params.verbosity = 1  # errors only
+    try:
+        server = xllamacpp.Server(params)
+    except RuntimeError as error:  # llama.cpp has written the reason above it
+        sys.exit(str(error))
+    print(json.dumps({"address": server.listening_address}), file=answer, flush=True)
+    sys.stdin.read()
+    os._exit(0)  # past the native threads: there is nothing to save
+
+
+if __name__ == "__main__":
+    _serve(_Job(**json.loads(sys.stdin.readline())))

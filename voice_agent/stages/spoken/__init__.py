@@ -1,0 +1,96 @@
+"""What a voice should say for a text that was written to be read.
+
+Markup goes first; then addresses, dates, times, money, measures, sums and numbers become words, each rule
+finding only what those before it left; at last every sign that a voice can't say is dropped, whatever the
+rules missed.
+"""
+
+import re
+import unicodedata
+from typing import Final
+
+from voice_agent.stages.spoken import dates, numbers, quantities, symbols
+from voice_agent.stages.spoken.markup import prose
+from voice_agent.stages.spoken.rules import apply
+
+_RULES: Final = (
+    *symbols.ADDRESSES,
+    *symbols.ABBREVIATIONS,
+    *symbols.ROMAN,
+    *dates.PHONES,
+    *dates.DATES,
+    *dates.TIMES,
+    *quantities.MONEY,
+    *symbols.MATHS,  # before ranges: "5 - 3 = 2"
+    *numbers.RANGES,
+    *quantities.MEASURES,
+    *numbers.RULES,
+    *symbols.SYMBOLS,
+)
+
+_TYPOGRAPHY: Final = str.maketrans(
+    {"’": "'", "‘": "'", "ʼ": "'", "‐": "-", "‑": "-", "‒": "–", "μ": "µ"}
+    | {"。": ".", "、": ",", "⁄": "/"}
+    | dict.fromkeys("\u200b\u2060\ufeff\xad™®", "")
+)
+_KEPT: Final = frozenset("²³ºµ″…")
+"""Signs that rules look for, and that compatibility normalization would make plain digits and letters."""
+_VULGAR: Final = re.compile(r"([¼-¾⅐-⅞])")
+_RAISED: Final = re.compile(r"[⁰¹⁴-⁹⁻⁺]+(?<!⁻)")
+
+_DASH: Final = re.compile(r"\s[–—-]+(?=\s|$)|(?<!\w)[–—-]+\s|[–—]|--+|[()\[\]{}|]")
+_CALL: Final = re.compile(r"(?<=\w)\((s?|[^()\s]*)\)")
+_UNSAID: Final = re.compile(r"[^\w\s.,;:!?'-]|_")
+_EDGE: Final = re.compile(r"(?<!\w)['-]+|['-]+(?!\w)")
+_STOPS: Final = re.compile(r"\s*([.,;:!?](?:\s*[.,;:!?])*)")
+_LEADING: Final = re.compile(r"^[\s.,;:!?'-]+")
+
+
+def spoken(text: str) -> str:
+    """What a voice should say for `text`, in English: words and punctuation; no markup, emoji, signs, digits.
+
+    Text in another script is left as it is, digits and symbols apart. Empty if there is nothing to say.
+    """
+    return " ".join(filter(None, map(_line, prose(text))))
+
+
+def _line(text: str) -> str:
+    if not text.isascii():
+        text = _plain_characters(text)
+    return _clean(apply(_RULES, text))
+
+
+def _plain_characters(text: str) -> str:
+    """The same text in fewer characters: "½" as 1/2, "⁵" as ^5, full-width forms and quotes as plain ones."""
+    text = _VULGAR.sub(lambda m: " " + unicodedata.normalize("NFKC", m[1]), text)
+    text = _RAISED.sub(lambda m: "^" + unicodedata.normalize("NFKC", m[0]).replace("−", "-"), text)
+    text = "".join(c if c in _KEPT or c.isascii() else unicodedata.normalize("NFKC", c) for c in text)
+    text = "".join(str(unicodedata.decimal(c)) if c.isdecimal() else c for c in text)
+    return unicodedata.normalize("NFC", text).translate(_TYPOGRAPHY)
+
+
+def _sayable(char: str) -> bool:
+    """A letter, or a mark on one; not the selectors that make emoji of other signs."""
+    return unicodedata.category(char) in ("Mn", "Mc") and not "\ufe00" <= char <= "\ufe0f"
+
+
+def _strongest(match: re.Match[str]) -> str:
+    """One mark for several that meet."""
+    stops = "".join(match[1].split())
+    if "?" in stops or "!" in stops:
+        return "?" if "?" in stops else "!"
+    if stops.startswith(".,"):
+        return ","  # an abbreviation's stop
+    return "..." if "..." in stops else min(stops, key=".:;,".index)
+
+
+def _clean(text: str) -> str:
+    """Nothing but words and punctuation, tidily."""
+    text = text.replace("…", "...")
+    text = _CALL.sub(lambda m: "s" if m[1] == "s" else f" {m[1]} ", text)
+    text = _DASH.sub(", ", text)
+    text = _UNSAID.sub(lambda m: m[0] if _sayable(m[0]) else " ", text)
+    text = "".join(c for c in text if not c.isnumeric() or c.isalpha()) if not text.isascii() else text
+    text = _STOPS.sub(_strongest, _EDGE.sub(" ", text))
+    text = _LEADING.sub("", " ".join(text.split()))
+    return text if any(map(str.isalpha, text)) else ""

@@ -1,0 +1,122 @@
+"""Kokoro: the better voice for a CPU with time to spare. StyleTTS 2 under ONNX Runtime."""
+
+from collections.abc import AsyncGenerator, Generator
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from kokoro_onnx.chunker import split_phonemes
+from kokoro_onnx.config import MAX_PHONEME_LENGTH, SAMPLE_RATE
+from kokoro_onnx.tokenizer import Tokenizer
+from numpy.typing import NDArray
+from onnxruntime import InferenceSession
+
+from voice_agent.audio import Pcm16, to_pcm16
+from voice_agent.config import ModelsSettings, TtsSettings
+from voice_agent.errors import SettingsError, StageError
+from voice_agent.models import ensure
+from voice_agent.stages.synthesizer.edges import Audio, Edges, pause_ms, speakable
+from voice_agent.stages.synthesizer.runtime import open_session
+from voice_agent.stages.worker import Worker
+
+WEIGHTS: Final = "kokoro-82m-v1.0-int8"
+DEFAULT_VOICE: Final = "af_heart"
+"""The one that Kokoro's authors grade best (VOICES.md of hexgrad/Kokoro-82M)."""
+STYLE_SHAPE: Final = (MAX_PHONEME_LENGTH, 256)
+"""A voice: one style for each number of phonemes."""
+LANGUAGES: Final = {"a": "en-us", "b": "en-gb", "e": "es", "f": "fr-fr", "h": "hi", "i": "it", "p": "pt-br"}
+"""What espeak calls the language of a voice, by the first letter of its name. Japanese (j) and Chinese (z)
+are left out: espeak does not read their scripts well enough for these voices."""
+WARM_UP: Final = "Hello there."
+SENTENCE_END: Final = ".!?…"
+
+
+class KokoroSynthesizer:
+    """A `Synthesizer` that runs Kokoro; a piece of audio is a sentence: the model speaks no less."""
+
+    def __init__(self, settings: TtsSettings, models: ModelsSettings) -> None:
+        self._settings = settings
+        self._models = models
+        self._worker = Worker("synthesizer", threads=settings.workers, timeout_s=settings.timeout_s)
+        self._engine: _Engine | None = None
+        self.rate: int = SAMPLE_RATE
+        self.voices: tuple[str, ...] = ()
+
+    async def start(self) -> None:
+        """Load the model and say hello; see `Synthesizer`.
+
+        Raises:
+            SettingsError: `tts.voice` is unknown.
+        """
+        self._engine = await self._worker.run(self._load)
+        default = self._settings.voice or DEFAULT_VOICE
+        self.voices = tuple(sorted(self._engine.styles, key=lambda name: (name != default, name)))
+        async for _ in self.stream(WARM_UP, voice=default):
+            pass
+
+    def stream(
+        self, text: str, *, voice: str | None = None, language: str | None = None
+    ) -> AsyncGenerator[Pcm16, None]:
+        """Speak `text`; see `Synthesizer`. `language` is the voice's own.
+
+        Raises:
+            SettingsError: the voice is unknown.
+            StageError: the engine failed, or took longer than `tts.timeout_s` for a piece.
+        """
+        return self._worker.stream(self._speak(text, voice))
+
+    async def close(self) -> None:
+        """Free the model; see `Synthesizer`."""
+        await self._worker.close()
+        self._engine = None
+
+    def _load(self) -> "_Engine":
+        return _Engine(ensure(WEIGHTS, directory=self._models.dir, offline=self._models.offline))
+
+    def _speak(self, text: str, voice: str | None) -> Generator[Pcm16, None, None]:
+        if self._engine is None:
+            raise StageError("synthesizer", "Kokoro was not started")
+        name = voice or self.voices[0]
+        if name not in self._engine.styles:
+            raise SettingsError(
+                f"voice: Kokoro has no voice {name!r}; it has {', '.join(sorted(self.voices))}."
+            )
+        if not speakable(text):
+            return
+        for sentence in self._engine.sentences(text, name):
+            edges = Edges(self.rate)
+            sound = edges.feed(self._engine.say(sentence, name, self._settings.speed))
+            yield to_pcm16(np.concatenate([sound, edges.finish(pause_ms(sentence))]))
+
+
+class _Engine:
+    """The model and its voices in memory."""
+
+    def __init__(self, folder: Path) -> None:
+        (model,) = folder.glob("*.onnx")
+        self._session: InferenceSession = open_session(model)
+        self._tokenizer = Tokenizer()
+        self.styles: dict[str, NDArray[np.float32]] = {
+            file.stem: np.memmap(file, "<f4", "r", shape=STYLE_SHAPE)
+            for file in folder.glob("voices/*.bin")
+            if file.stem[0] in LANGUAGES
+        }
+
+    def sentences(self, text: str, voice: str) -> list[str]:
+        """Phonemes, a sentence at a time; one that is too long for the model is cut where it hurts least."""
+        phonemes = " ".join(self._tokenizer.phonemize(text, LANGUAGES[voice[0]]).split())
+        for mark in SENTENCE_END:
+            phonemes = phonemes.replace(f"{mark} ", f"{mark}\n")
+        parts = [part for line in phonemes.split("\n") for part in split_phonemes(line, MAX_PHONEME_LENGTH)]
+        return [part for part in parts if speakable(part)]
+
+    def say(self, phonemes: str, voice: str, speed: float) -> Audio:
+        """The sound of at most 510 phonemes, with the model's silence around it."""
+        tokens = self._tokenizer.tokenize(phonemes)
+        inputs = {
+            "tokens": np.array([[0, *tokens, 0]], np.int64),
+            "style": np.array(self.styles[voice][len(tokens) - 1 :][:1]),
+            "speed": np.array([speed], np.float32),
+        }
+        sound: Audio = self._session.run(None, inputs)[0]
+        return sound

@@ -1,0 +1,199 @@
+"""Piper: the default voice. VITS under ONNX Runtime, quick enough for two cores."""
+
+import json
+from collections.abc import AsyncGenerator, Generator, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import onnx
+import onnx.utils
+from numpy.typing import NDArray
+from onnxruntime import InferenceSession
+from piper import PiperConfig, PiperVoice
+
+from voice_agent.audio import Pcm16, to_pcm16
+from voice_agent.config import ModelsSettings, TtsSettings
+from voice_agent.errors import SettingsError, StageError
+from voice_agent.models import catalog, ensure
+from voice_agent.stages.synthesizer.edges import Audio, Edges, pause_ms, speakable
+from voice_agent.stages.synthesizer.runtime import open_session
+from voice_agent.stages.worker import Worker
+
+DEFAULT_VOICE: Final = "en_US-joe-medium"
+CATALOG_PREFIX: Final = "piper-"
+CATALOG_RATE: Final = 22_050
+"""Of the voices in the catalogue, hertz."""
+WARM_UP: Final = "The quick brown fox jumps over the lazy dog, and then it rests for a while."
+
+FIRST_FRAMES: Final = 30
+"""Latent frames (11.6 ms each) in a sentence's first piece: 25 ms of work for 350 ms of sound."""
+MOST_FRAMES: Final = 120
+"""Each piece is twice the one before, up to this; long pieces spend less on the frames around them."""
+CONTEXT_FRAMES: Final = 16
+"""Frames around a piece on which its samples depend. Medium voices need 10, by experiment; high ones have
+wider kernels. With fewer, joins click."""
+
+
+class PiperSynthesizer:
+    """A `Synthesizer` that runs one Piper voice, named as in the catalogue or given as a path to its .onnx.
+
+    A sentence is heard before it is all made: the voice's graph is cut in front of its decoder, which is most
+    of the work, and the decoder runs over a few frames at a time. The samples are those of the uncut graph.
+    The level is the voice's own (about -22 dBFS, peaks below -2 dBFS): Piper's usual normalisation to each
+    sentence's peak would need the whole of it, and makes some sentences twice as loud as others.
+    """
+
+    def __init__(self, settings: TtsSettings, models: ModelsSettings) -> None:
+        """Raises SettingsError: no such voice."""
+        self._settings = settings
+        self._models = models
+        self._worker = Worker("synthesizer", threads=settings.workers, timeout_s=settings.timeout_s)
+        self._voice: _Voice | None = None
+        self._name = settings.voice or DEFAULT_VOICE
+        self._path = Path(self._name).expanduser() if self._name.endswith(".onnx") else None
+        self.rate: int = _read_config(self._path).sample_rate if self._path else CATALOG_RATE
+        self.voices: tuple[str, ...] = ()
+        offered = [name.removeprefix(CATALOG_PREFIX) for name in catalog() if name.startswith(CATALOG_PREFIX)]
+        if not self._path and self._name not in offered:
+            raise SettingsError(
+                f"tts.voice: Piper has no voice {self._name!r}. It has {', '.join(offered)}; any other can "
+                "be given as the path of its .onnx file, with its .onnx.json beside it."
+            )
+
+    async def start(self) -> None:
+        """Load the voice and speak a sentence; see `Synthesizer`."""
+        self._voice = await self._worker.run(self._load)
+        self.voices = tuple(self._voice.speakers) or (self._path.stem if self._path else self._name,)
+        async for _ in self.stream(WARM_UP):
+            pass
+
+    def stream(
+        self, text: str, *, voice: str | None = None, language: str | None = None
+    ) -> AsyncGenerator[Pcm16, None]:
+        """Speak `text`; see `Synthesizer`. `language` is the voice's own.
+
+        Raises:
+            SettingsError: the voice is unknown.
+            StageError: the engine failed, or took longer than `tts.timeout_s` for a piece.
+        """
+        return self._worker.stream(self._speak(text, voice))
+
+    async def close(self) -> None:
+        """Free the voice; see `Synthesizer`."""
+        await self._worker.close()
+        self._voice = None
+
+    def _load(self) -> "_Voice":
+        path = self._path
+        if path is None:
+            folder = ensure(
+                CATALOG_PREFIX + self._name, directory=self._models.dir, offline=self._models.offline
+            )
+            path = folder / f"{self._name}.onnx"
+        return _Voice(path)
+
+    def _speak(self, text: str, speaker: str | None) -> Generator[Pcm16, None, None]:
+        if self._voice is None:
+            raise StageError("synthesizer", "Piper was not started")
+        if speaker is not None and speaker not in self.voices:
+            raise SettingsError(f"voice: Piper has no voice {speaker!r}; it has {', '.join(self.voices)}.")
+        if not speakable(text):
+            return
+        for phonemes in self._voice.sentences(text):
+            edges = Edges(self.rate)
+            for audio in self._voice.pieces(phonemes, speaker or self.voices[0], self._settings.speed):
+                if len(sound := edges.feed(audio)):
+                    yield to_pcm16(sound)
+            if len(end := edges.finish(pause_ms("".join(phonemes)))):
+                yield to_pcm16(end)
+
+
+class _Voice:
+    """A voice in memory: its phonemes, its encoder, its decoder."""
+
+    def __init__(self, path: Path) -> None:
+        self._config = _read_config(path)
+        self._encoder, self._decoder = _cut(path)
+        self._phonemizer = PiperVoice(session=self._encoder, config=self._config)
+
+    @property
+    def speakers(self) -> list[str]:
+        """Names, where the voice has several."""
+        return list(self._config.speaker_id_map) if self._config.num_speakers > 1 else []
+
+    def sentences(self, text: str) -> list[list[str]]:
+        """The phonemes of each sentence; double brackets, which mark phonemes for Piper, are dropped."""
+        phonemes = self._phonemizer.phonemize(text.replace("[[", " ").replace("]]", " "))
+        return [sentence for sentence in phonemes if sentence]
+
+    def pieces(self, phonemes: list[str], speaker: str, speed: float) -> Iterator[Audio]:
+        """Consecutive pieces of the sound of one sentence."""
+        ids = self._phonemizer.phonemes_to_ids(phonemes)
+        config = self._config
+        scales = [config.noise_scale, config.length_scale / speed, config.noise_w_scale]
+        inputs: dict[str, NDArray[Any]] = {
+            "input": np.array([ids], np.int64),
+            "input_lengths": np.array([len(ids)], np.int64),
+            "scales": np.array(scales, np.float32),
+        }
+        if config.num_speakers > 1:
+            inputs["sid"] = np.array([config.speaker_id_map.get(speaker, 0)], np.int64)
+        latents, *others = self._encoder.run(None, inputs)
+        if self._decoder is None:
+            yield latents.squeeze()
+        else:
+            yield from self._decode(self._decoder, latents, others)
+
+    def _decode(
+        self, decoder: InferenceSession, latents: NDArray[np.float32], others: list[NDArray[Any]]
+    ) -> Iterator[Audio]:
+        """Sound of `latents`, shape (1, channels, frames), window by window."""
+        names = [given.name for given in decoder.get_inputs()]
+        frames, hop = latents.shape[2], self._config.hop_length
+        start, length = 0, FIRST_FRAMES
+        while start < frames:
+            end = min(start + length, frames)
+            left, right = max(0, start - CONTEXT_FRAMES), min(frames, end + CONTEXT_FRAMES)
+            window = [latents[:, :, left:right], *others]
+            sound = decoder.run(None, dict(zip(names, window, strict=True)))[0].squeeze()
+            yield sound[(start - left) * hop : (end - left) * hop]
+            start, length = end, min(2 * length, MOST_FRAMES)
+
+
+def _read_config(path: Path) -> PiperConfig:
+    config = Path(f"{path}.json")
+    for file in (path, config):
+        if not file.is_file():
+            raise SettingsError(
+                f"tts.voice: no file {file}. A Piper voice is an .onnx with its .onnx.json beside it."
+            )
+    try:
+        return PiperConfig.from_dict(json.loads(config.read_text("utf-8")))
+    except (ValueError, KeyError) as error:
+        raise SettingsError(f"{config}: not the description of a Piper voice: {error!r}") from error
+
+
+def _cut(path: Path) -> tuple[InferenceSession, InferenceSession | None]:
+    """The encoder and the decoder of a voice's graph; the whole graph and None if it has no seam.
+
+    Piper's export keeps the names of its modules: the nodes below `/dec/` are the decoder (HiFi-GAN). What
+    they take from the others is the latents and, with several speakers, the speaker's embedding.
+    """
+    model = onnx.load(str(path))
+    graph = model.graph
+    made_by = {o: node.name for node in graph.node for o in node.output if node.op_type != "Constant"}
+    seam = dict.fromkeys(  # in the order of use, which begins with the latents
+        name
+        for node in graph.node
+        if node.name.startswith("/dec/")
+        for name in node.input
+        if name in made_by and not made_by[name].startswith("/dec/")
+    )
+    if not seam:
+        return open_session(path), None
+    cutter = onnx.utils.Extractor(model)
+    given = [value.name for value in graph.input]
+    encoder = cutter.extract_model(given, list(seam))
+    decoder = cutter.extract_model(list(seam), [graph.output[0].name])
+    return open_session(encoder.SerializeToString()), open_session(decoder.SerializeToString())

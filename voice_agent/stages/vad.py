@@ -1,0 +1,260 @@
+"""Voice-activity detection: the `Vad` protocol and its engines.
+
+A stream is fed inline, on the event loop. On one core of the reference machine a frame of 20 ms costs
+webrtcvad 3 µs, Silero 80 µs (150 µs every 32 ms), and the cascade 5 µs on a quiet line and 75 µs in speech.
+"""
+
+import asyncio
+from collections import deque
+from pathlib import Path
+from typing import Final, Protocol
+
+import faster_whisper
+import numpy as np
+import onnxruntime
+import webrtcvad
+from numpy.typing import NDArray
+
+from voice_agent.audio import FRAME, FRAME_MS, RATE, SILENCE, Pcm16, to_float
+from voice_agent.config import VadSettings
+from voice_agent.errors import StageError
+
+WINDOW: Final = 512
+"""Samples that Silero judges at a time (32 ms); fixed by the model at 16 kHz."""
+CONTEXT: Final = 64
+"""Samples of the window before, which Silero v5 and v6 take in front of each window."""
+STATE: Final = (1, 1, 128)
+"""Shape of Silero's two recurrent states."""
+
+
+class VadStream(Protocol):
+    """The ear of one session; holds state."""
+
+    def feed(self, frame: Pcm16) -> float:
+        """Probability (0 to 1) that the latest frame is speech; `frame` holds FRAME samples at RATE."""
+
+    def reset(self) -> None:
+        """Forget what was heard."""
+
+
+class Vad(Protocol):
+    """An engine, shared by the sessions."""
+
+    async def start(self) -> None:
+        """Load the engine and judge one frame with it.
+
+        Raises:
+            StageError: the engine could not be loaded.
+        """
+
+    def stream(self) -> VadStream:
+        """A fresh stream. `start` must have been called."""
+
+    async def close(self) -> None:
+        """Free the engine."""
+
+
+def build_vad(settings: VadSettings) -> Vad:
+    """The engine that the settings name."""
+    match settings.engine:
+        case "webrtcvad":
+            return WebRtcVad(settings.webrtc_mode)
+        case "silero":
+            return SileroVad()
+        case "cascade":
+            return CascadeVad(settings)
+
+
+class WebRtcVad:
+    """WebRTC's GMM detector: next to free, and fooled by most noise."""
+
+    def __init__(self, mode: int) -> None:
+        self._mode = mode
+
+    async def start(self) -> None:
+        """See `Vad`."""
+        self.stream().feed(np.zeros(FRAME, np.int16))
+
+    def stream(self) -> "WebRtcStream":
+        """See `Vad`."""
+        return WebRtcStream(self._mode)
+
+    async def close(self) -> None:
+        """See `Vad`."""
+
+
+class WebRtcStream:
+    """webrtcvad's yes or no, as 1 or 0."""
+
+    def __init__(self, mode: int) -> None:
+        self._mode = mode
+        self.reset()
+
+    def reset(self) -> None:
+        """See `VadStream`."""
+        self._vad = webrtcvad.Vad(self._mode)
+
+    def feed(self, frame: Pcm16) -> float:
+        """See `VadStream`."""
+        return float(self._vad.is_speech(frame.tobytes(), RATE))
+
+
+class SileroVad:
+    """Silero v6, from the ONNX file that faster-whisper ships (MIT)."""
+
+    def __init__(self) -> None:
+        self._session: onnxruntime.InferenceSession | None = None
+
+    async def start(self) -> None:
+        """See `Vad`."""
+        self._session = await asyncio.to_thread(_load_silero)
+        self.stream().feed(np.zeros(WINDOW, np.int16))
+
+    def stream(self) -> "SileroStream":
+        """See `Vad`."""
+        if self._session is None:
+            raise StageError("vad", "Silero has not been started: await start() first")
+        return SileroStream(self._session)
+
+    async def close(self) -> None:
+        """See `Vad`."""
+        self._session = None
+
+
+def _load_silero() -> onnxruntime.InferenceSession:
+    path = Path(faster_whisper.__file__).parent / "assets" / "silero_vad_v6.onnx"
+    options = onnxruntime.SessionOptions()
+    # A window is 150 µs of work: handing it to other threads costs more than it saves.
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions share no base of their own
+        raise StageError("vad", f"Silero could not be loaded from {path}: {error}") from error
+
+
+class SileroStream:
+    """Silero's probability of the last whole window; between windows, what it was."""
+
+    def __init__(self, session: onnxruntime.InferenceSession) -> None:
+        self._session = session
+        self.reset()
+
+    def reset(self) -> None:
+        """See `VadStream`."""
+        self._pending: Pcm16 = SILENCE
+        self._context: NDArray[np.float32] = np.zeros((1, CONTEXT), np.float32)
+        self._h: NDArray[np.float32] = np.zeros(STATE, np.float32)
+        self._c: NDArray[np.float32] = np.zeros(STATE, np.float32)
+        self._probability = 0.0
+
+    def feed(self, frame: Pcm16) -> float:
+        """See `VadStream`. Takes audio of any length: all its windows are judged in one call."""
+        pending = np.concatenate((self._pending, frame))
+        count = len(pending) // WINDOW
+        if count:
+            used = count * WINDOW
+            windows = to_float(pending[:used]).reshape(count, WINDOW)
+            before = np.vstack((self._context, windows[:-1, -CONTEXT:]))
+            probabilities, self._h, self._c = self._session.run(
+                None, {"input": np.hstack((before, windows)), "h": self._h, "c": self._c}
+            )
+            self._context = windows[-1:, -CONTEXT:]
+            self._probability = float(probabilities[-1].item())
+            pending = pending[used:]
+        self._pending = pending
+        return self._probability
+
+
+class CascadeVad:
+    """webrtcvad as the cheap gate, Silero behind it as the judge: a silent line costs almost nothing."""
+
+    def __init__(self, settings: VadSettings) -> None:
+        self._settings = settings
+        self._silero = SileroVad()
+
+    async def start(self) -> None:
+        """See `Vad`."""
+        await self._silero.start()
+        self.stream().feed(np.zeros(FRAME, np.int16))
+
+    def stream(self) -> "CascadeStream":
+        """See `Vad`."""
+        gate = WebRtcStream(self._settings.webrtc_mode)
+        return CascadeStream(gate, self._silero.stream(), self._settings.threshold)
+
+    async def close(self) -> None:
+        """See `Vad`."""
+        await self._silero.close()
+
+
+class CascadeStream:
+    """Silero's probability while the gate is open, and 0 while it is shut.
+
+    The gate opens when webrtcvad hears a voice or the level jumps. Silero then goes on from where it stopped,
+    through the last `LOOK_BACK_MS`, so that it hears the onset and its recurrent state is warm. The gate
+    shuts when neither webrtcvad nor Silero has heard a voice for `HOLD_MS`.
+
+    The constants were chosen on 118 recordings of speech, against Silero running all along: with no look-back
+    27 onsets came more than a frame later, with 120 ms 5, with 320 ms 2; starting Silero afresh each time
+    doubled those.
+    """
+
+    LOOK_BACK_MS = 320
+    """Ten of Silero's windows; read at once, they cost 0.7 ms."""
+    HOLD_MS = 300
+    """Bridges the pauses between words, so that the look-back is paid for once an utterance."""
+    JUMP = 4.0**2
+    """Energy over the noise floor (12 dB) that opens the gate: webrtcvad at its strictest misses whispers."""
+    FLOOR = 15.0**2
+    """Least noise floor, mean square of samples (-67 dBFS): below it a jump is dither, not a voice."""
+    FLOOR_RISE = 1.04
+    """Growth of the noise floor a frame: 6 dB in 0.7 s. A fan soon becomes the floor; a word does not."""
+
+    def __init__(self, gate: VadStream, judge: VadStream, threshold: float) -> None:
+        self._gate = gate
+        self._judge = judge
+        self._threshold = threshold
+        self._recent: deque[Pcm16] = deque(maxlen=self.LOOK_BACK_MS // FRAME_MS)
+        self.reset()
+
+    def reset(self) -> None:
+        """See `VadStream`."""
+        self._gate.reset()
+        self._judge.reset()
+        self._recent.clear()
+        self._floor = float("inf")  # the first frame sets it
+        self._judging = False
+        self._quiet_ms = 0
+
+    @property
+    def judging(self) -> bool:
+        """Whether the gate is open, and Silero running."""
+        return self._judging
+
+    def feed(self, frame: Pcm16) -> float:
+        """See `VadStream`."""
+        louder = self._louder(frame)
+        heard = self._gate.feed(frame) > 0 or louder
+        if self._judging:
+            probability = self._judge.feed(frame)
+        else:
+            self._recent.append(frame)
+            if not heard:
+                return 0.0
+            self._judging = True
+            probability = self._judge.feed(np.concatenate(self._recent))
+            self._recent.clear()
+        if heard or probability >= self._threshold:
+            self._quiet_ms = 0
+        else:
+            self._quiet_ms += FRAME_MS
+            self._judging = self._quiet_ms < self.HOLD_MS
+        return probability
+
+    def _louder(self, frame: Pcm16) -> bool:
+        samples = frame.astype(np.float32)
+        energy = float(samples @ samples) / FRAME
+        louder = energy > self.JUMP * self._floor
+        self._floor = max(self.FLOOR, min(energy, self._floor * self.FLOOR_RISE))
+        return louder

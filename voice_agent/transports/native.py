@@ -1,0 +1,300 @@
+"""The native wire, `WS /ws`: binary PCM and JSON both ways. `docs/protocol.md` describes it to its users."""
+
+import asyncio
+import logging
+from contextlib import suppress
+from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar
+
+import numpy as np
+from fastapi import WebSocket, WebSocketDisconnect, status
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from voice_agent.agent import Agent, Refused
+from voice_agent.audio import RATE, SAMPLE_RATES, Pcm16, SampleRate
+from voice_agent.errors import VoiceAgentError
+from voice_agent.events import (
+    Event,
+    ResponseAudio,
+    ResponseEnded,
+    ResponseStarted,
+    ResponseText,
+    SessionError,
+    SpeechStarted,
+    SpeechStopped,
+    TurnTimeline,
+    UserTranscript,
+)
+from voice_agent.session import Session, SessionOptions
+
+log = logging.getLogger(__name__)
+
+MAX_MESSAGE: Final = 1 << 20
+"""Largest message from a client, bytes."""
+
+GREETING_S: Final = 2.0
+"""How long a client may take to send its first message; then the session begins with the defaults."""
+
+SEND_WITHIN_S: Final = 10.0
+"""A client that takes nothing for this long is given up."""
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Start(_Message):
+    """How the client wants the session; only as its first message."""
+
+    type: Literal["start"]
+    input_rate: SampleRate = RATE
+    output_rate: SampleRate = 24_000
+    instructions: str | None = Field(None, max_length=20_000)
+    voice: str | None = None
+    language: str | None = Field(None, pattern="^[a-z]{2,3}$")
+
+
+class Played(_Message):
+    """How much of a response's audio the client has played."""
+
+    type: Literal["played"]
+    response: str
+    ms: float = Field(ge=0, allow_inf_nan=False)
+
+
+class Text(_Message):
+    """A typed user message."""
+
+    type: Literal["text"]
+    text: str = Field(min_length=1, max_length=20_000)
+
+
+class Interrupt(_Message):
+    """Stop the response that is being spoken."""
+
+    type: Literal["interrupt"]
+
+
+class Stop(_Message):
+    """End the session."""
+
+    type: Literal["stop"]
+
+
+ClientMessage: TypeAlias = Annotated[
+    Start | Played | Text | Interrupt | Stop, Field(discriminator="type")
+]
+_client_message: Final[TypeAdapter[ClientMessage]] = TypeAdapter(ClientMessage)
+
+
+class BadMessage(VoiceAgentError):  # noqa: N818 - an answer, not a fault
+    """A message that can't be taken. The session goes on, unless the message was too large to go on after."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Closed(Exception):  # noqa: N818 - how a conversation ends
+    """The conversation is over, for a reason that the client is told."""
+
+    def __init__(self, close_code: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.close_code = close_code
+        self.code = code
+
+
+async def serve(socket: WebSocket, agent: Agent) -> None:
+    """Hold one conversation over a socket that was not yet accepted, and close it."""
+    await socket.accept()
+    end: Closed | None = None
+    try:
+        await _converse(socket, agent)
+    except* WebSocketDisconnect:
+        return
+    except* Closed as group:
+        end = _only(group)
+    except* Refused as group:
+        refusal = _only(group)
+        end = Closed(status.WS_1013_TRY_AGAIN_LATER, refusal.code, str(refusal))
+    except* Exception as group:
+        log.exception("a session failed", exc_info=group)
+        end = Closed(status.WS_1011_INTERNAL_ERROR, "internal_error", "the session failed; connect again")
+    with suppress(WebSocketDisconnect, RuntimeError):  # the client may have gone meanwhile
+        if end:
+            await socket.send_json(_message(SessionError(end.code, str(end))))
+        await socket.close(end.close_code if end else status.WS_1000_NORMAL_CLOSURE)
+
+
+async def _converse(socket: WebSocket, agent: Agent) -> None:
+    options, first = await _greet(socket, agent)
+    async with agent.session(options) as session:
+        await socket.send_json(_ready(session))
+        async with asyncio.TaskGroup() as tasks:
+            beside = [tasks.create_task(_write(socket, session)), tasks.create_task(_warn_of_the_end(agent))]
+            await _read(socket, session, first)
+            for task in beside:
+                task.cancel()
+
+
+async def _greet(socket: WebSocket, agent: Agent) -> tuple[SessionOptions, ClientMessage | Pcm16 | None]:
+    """How the client wants the session; and its first message, if that was not a `start`."""
+    try:
+        async with asyncio.timeout(GREETING_S):
+            while True:
+                try:
+                    first = await _receive(socket)
+                    return (_options(first, agent), None) if isinstance(first, Start) else (SessionOptions(), first)
+                except BadMessage as bad:
+                    await socket.send_json(_message(SessionError(bad.code, str(bad))))
+    except TimeoutError:
+        return SessionOptions(), None
+
+
+def _options(start: Start, agent: Agent) -> SessionOptions:
+    voices = agent.engines.synthesizer.voices
+    if agent.ready and start.voice and start.voice not in voices:
+        raise BadMessage("unknown_voice", f"start.voice: there is no voice {start.voice!r}; known: {', '.join(voices)}")
+    return SessionOptions(
+        input_rate=start.input_rate,
+        output_rate=start.output_rate,
+        instructions=start.instructions,
+        voice=start.voice,
+        language=start.language,
+    )
+
+
+async def _read(socket: WebSocket, session: Session, message: ClientMessage | Pcm16 | None) -> None:
+    """Take messages until the client stops or goes."""
+    while True:
+        try:
+            match message:
+                case np.ndarray():
+                    await session.hear(message)
+                case Played():
+                    session.played(message.response, message.ms)
+                case Text():
+                    session.read(message.text)
+                case Interrupt():
+                    session.interrupt()
+                case Start():
+                    raise BadMessage("late_start", "start: the session has begun; start goes first, on a new connection")
+                case Stop():
+                    return
+            message = None
+            message = await _receive(socket)
+        except BadMessage as bad:
+            session.report(SessionError(bad.code, str(bad)))
+
+
+async def _write(socket: WebSocket, session: Session) -> None:
+    """Send the session's events as they come."""
+    async for event in session.events():
+        try:
+            async with asyncio.timeout(SEND_WITHIN_S):
+                if isinstance(event, ResponseAudio):
+                    await socket.send_bytes(event.pcm.astype("<i2", copy=False).tobytes())
+                else:
+                    await socket.send_json(_message(event))
+        except TimeoutError:
+            raise Closed(
+                status.WS_1013_TRY_AGAIN_LATER, "slow_client", f"nothing was read for {SEND_WITHIN_S:.0f} s"
+            ) from None
+
+
+async def _warn_of_the_end(agent: Agent) -> None:
+    await agent.draining.wait()
+    raise Closed(status.WS_1012_SERVICE_RESTART, "shutting_down", "the server is shutting down; connect again later")
+
+
+async def _receive(socket: WebSocket) -> ClientMessage | Pcm16:
+    """The next message.
+
+    Raises:
+        BadMessage: it can't be taken; the message says why.
+        Closed: it is too large.
+        WebSocketDisconnect: the client has gone.
+    """
+    received = await socket.receive()
+    if received["type"] == "websocket.disconnect":
+        raise WebSocketDisconnect(received.get("code", status.WS_1005_NO_STATUS_RCVD))
+    data, text = received.get("bytes"), received.get("text")
+    size = len(data) if data is not None else len(text)
+    if size > MAX_MESSAGE:
+        raise Closed(
+            status.WS_1009_MESSAGE_TOO_BIG, "too_large", f"a message of {size} bytes; at most {MAX_MESSAGE} are taken"
+        )
+    if data is None:
+        return _parse(text)
+    if len(data) % 2:
+        raise BadMessage("odd_audio", f"{len(data)} bytes of audio: PCM16 has two bytes a sample")
+    return np.frombuffer(data, "<i2").astype(np.int16, copy=False)
+
+
+def _parse(text: str) -> ClientMessage:
+    try:
+        return _client_message.validate_json(text)
+    except ValidationError as error:
+        detail = error.errors()[0]
+    field = ".".join(str(part) for part in detail["loc"])
+    match detail["type"]:
+        case "json_invalid":
+            raise BadMessage("invalid_json", f"not JSON: {detail['ctx']['error']}")
+        case "union_tag_invalid":
+            raise BadMessage("unknown_type", f"type {detail['ctx']['tag']}: known are {detail['ctx']['expected_tags']}")
+        case "union_tag_not_found" | "model_attributes_type" | "dict_type":
+            raise BadMessage("unknown_type", "a message is a JSON object with a type")
+        case _ if field.endswith("_rate"):
+            rates = ", ".join(str(rate) for rate in SAMPLE_RATES)
+            raise BadMessage("unsupported_rate", f"{field}: {detail['input']!r} Hz is not supported; use {rates}")
+        case "extra_forbidden":
+            raise BadMessage("invalid_field", f"{field}: unknown field")
+        case _:
+            raise BadMessage("invalid_field", f"{field}: {detail['msg']}")
+
+
+def _ready(session: Session) -> dict[str, Any]:
+    return {
+        "type": "ready",
+        "session": session.id,
+        "input_rate": session.options.input_rate,
+        "output_rate": session.options.output_rate,
+    }
+
+
+def _message(event: Event) -> dict[str, Any]:
+    """An event in this wire's words."""
+    match event:
+        case SpeechStarted(ms):
+            return {"type": "speech_started", "ms": round(ms)}
+        case SpeechStopped(ms):
+            return {"type": "speech_stopped", "ms": round(ms)}
+        case UserTranscript(turn, text, final):
+            return {"type": "transcript", "turn": turn, "text": text, "final": final}
+        case ResponseStarted(response, turn):
+            return {"type": "response_started", "response": response, "turn": turn}
+        case ResponseText(response, text):
+            return {"type": "response_text", "response": response, "text": text}
+        case ResponseEnded(response, reason, heard_ms):
+            return {"type": "response_ended", "response": response, "reason": reason, "heard_ms": round(heard_ms)}
+        case TurnTimeline(timeline):
+            return {
+                "type": "timeline",
+                "turn": timeline.turn,
+                "response": timeline.response,
+                "steps": timeline.steps(),
+            }
+        case SessionError(code, message):
+            return {"type": "error", "code": code, "message": message}
+        case ResponseAudio():
+            raise TypeError("audio goes out as a binary message")
+
+
+E = TypeVar("E", bound=Exception)
+
+
+def _only(group: ExceptionGroup[E]) -> E:
+    """The first exception in a group of groups."""
+    error: E | ExceptionGroup[E] = group
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error
