@@ -236,7 +236,7 @@ def test_speech_bounds_leave_out_silence_and_quiet_noise() -> None:
 
 
 @virtual_time
-async def test_playback_is_reported_five_times_a_second_and_at_its_end() -> None:
+async def test_playback_is_reported_at_its_start_five_times_a_second_and_at_its_end() -> None:
     async def script(call: Call) -> None:
         await call.ready()
         await call.begin(1, "Hello.", tone(1.1005, RATE))
@@ -247,7 +247,7 @@ async def test_playback_is_reported_five_times_a_second_and_at_its_end() -> None
         while not isinstance((await client.receive()).event, ResponseEnded):
             pass
         assert now() == pytest.approx(1.1005, abs=0.01)
-        assert server.calls[0].played("r1") == pytest.approx([200, 400, 600, 800, 1000, 1100], abs=2)
+        assert server.calls[0].played("r1") == pytest.approx([20, 220, 420, 620, 820, 1020, 1100], abs=2)
         assert np.array_equal(client.player.replies["r1"].heard, tone(1.1005, RATE))
 
 
@@ -259,9 +259,9 @@ async def test_a_pause_is_answered_with_the_position_at_once() -> None:
         await asyncio.sleep(0.25)
         await call.send("pause", response="r1")
         await asyncio.sleep(0.05)
-        assert call.played("r1") == pytest.approx([200, 250], abs=2)
+        assert call.played("r1") == pytest.approx([20, 220, 250], abs=2)
         await asyncio.sleep(2)
-        assert len(call.played("r1")) == 2, "it plays on while paused"
+        assert len(call.played("r1")) == 3, "it plays on while paused"
         await call.send("resume", response="r1")
         await call.finish(1, RATE)
 

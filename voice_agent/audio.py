@@ -40,7 +40,8 @@ def ms_to_samples(ms: float, rate: int = RATE) -> int:
 
 def to_float(pcm: Pcm16) -> NDArray[np.float32]:
     """PCM16 to float32 in [-1, 1)."""
-    return np.asarray(pcm / np.float32(32768), np.float32)
+    audio: NDArray[np.float32] = pcm.astype(np.float32) / 32768
+    return audio
 
 
 def to_pcm16(audio: NDArray[np.floating]) -> Pcm16:

@@ -8,10 +8,12 @@ from typing import Annotated
 import platformdirs
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from voice_agent.config import CONFIG_VARIABLE, ENV_PREFIX, Settings, TtsEngine, VadEngine, load_settings
 from voice_agent.doctor import doctor
 from voice_agent.errors import SettingsError, WeightsError
+from voice_agent.models import ensure
 from voice_agent.models.cli import models_app
 from voice_agent.talk import talk
 
@@ -59,11 +61,20 @@ def serve(
         os.environ[CONFIG_VARIABLE] = str(config.resolve())
     try:
         settings = load_settings()
-        fetch_weights(settings)
+        _check_and_fetch(settings)
     except (SettingsError, WeightsError) as error:
-        _errors.print(f"[red]error:[/] {error}", highlight=False)
+        _errors.print(Text.assemble(("error: ", "red"), str(error)))
         raise typer.Exit(1) from error
     _become_bentoml(settings)
+
+
+def _check_and_fetch(settings: Settings) -> None:
+    """Have what is wrong with the settings, or with the network, said here rather than in the service's log."""
+    from voice_agent.engines import Engines, needed_weights  # takes a second, which --help need not wait for
+
+    Engines.build(settings)
+    for name in needed_weights(settings):
+        ensure(name, directory=settings.models.dir, offline=settings.models.offline)
 
 
 def _become_bentoml(settings: Settings) -> None:

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Self
 
 from voice_agent.config import Settings
+from voice_agent.models import catalog
 from voice_agent.stages.chunker import Chunker, SentenceChunker
-from voice_agent.stages.generator import Generator, build_generator
+from voice_agent.stages.generator import EMBEDDED_MODEL, Generator, LlamaCppGenerator, build_generator
 from voice_agent.stages.synthesizer import Synthesizer
 from voice_agent.stages.transcriber import FasterWhisper, Transcriber
 from voice_agent.stages.vad import Vad, build_vad
@@ -64,3 +65,22 @@ def build_synthesizer(settings: Settings) -> Synthesizer:
             from voice_agent.stages.synthesizer.xtts import XttsSynthesizer
 
             return XttsSynthesizer(settings.tts, settings.models)
+
+
+def needed_weights(settings: Settings) -> list[str]:
+    """The catalogue's names for what the engines will load; nothing for an API, or a file of the user's own."""
+    names = [f"whisper-{settings.stt.model}"]
+    if isinstance(build_generator(settings.llm, settings.models), LlamaCppGenerator):
+        names.append(settings.llm.model or EMBEDDED_MODEL)
+    match settings.tts.engine:
+        case "piper":
+            from voice_agent.stages.synthesizer import piper
+
+            names.append(f"{piper.CATALOG_PREFIX}{settings.tts.voice or piper.DEFAULT_VOICE}")
+        case "kokoro":
+            from voice_agent.stages.synthesizer import kokoro
+
+            names.append(kokoro.WEIGHTS)
+        case "xtts":
+            pass
+    return [name for name in names if name in catalog()]

@@ -14,7 +14,7 @@ from voice_agent.audio import FRAME, RATE, SILENCE, Pcm16, RecentAudio, Resample
 from voice_agent.config import Settings
 from voice_agent.conversation import Conversation
 from voice_agent.engines import Engines
-from voice_agent.errors import StageError
+from voice_agent.errors import StageError, VoiceAgentError
 from voice_agent.events import (
     EndReason,
     Event,
@@ -120,7 +120,7 @@ class Session:
     def played(self, response: str, ms: float) -> None:
         """The client has played this much of a response; one that has ended is passed over."""
         if self._response and self._response.id == response:
-            if ms > 0:
+            if ms > 0 and self._response.playback.sent_ms:
                 self._response.timeline.mark("first_audio_played", self._clock())
             self._response.playback.acknowledge(ms)
 
@@ -242,10 +242,11 @@ class Session:
         reason: EndReason = "completed"
         try:
             await response.run(tokens)
-        except StageError as error:
+        except VoiceAgentError as error:
             reason = "failed"
-            self._fail(error)
-            await self._fail_aloud(response, error)
+            failure = error if isinstance(error, StageError) else StageError("synthesizer", str(error))
+            self._fail(failure)
+            await self._fail_aloud(response, failure)
         self._end_response(response, reason)
 
     async def _fail_aloud(self, response: Response, error: StageError) -> None:

@@ -289,10 +289,10 @@ class _Printer:
         result = outcome.result
         self._out.print(Text(result.file, style="bold"))
         if result.transcript:
-            self._out.print(Text.assemble(("  you:   ", "cyan"), result.transcript))
+            self._out.print(Text.assemble(("  you:   ", "cyan"), _one_line(result.transcript)))
         if result.reply:
             note = " [interrupted]" if outcome.interrupted else ""
-            self._out.print(Text.assemble(("  agent: ", "green"), result.reply, (note, "yellow")))
+            self._out.print(Text.assemble(("  agent: ", "green"), _one_line(result.reply), (note, "yellow")))
         if result.timeline:
             self._out.print(_timeline(result.timeline))
         if result.error is not None:
@@ -303,9 +303,14 @@ class _Printer:
         self._err.print(Text(message, style="red"))
 
 
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
 def _timeline(steps: dict[str, float]) -> Text:
     """One line, the user's wait first."""
-    parts = [f"{name.replace('_', ' ')} {ms:.0f}" for name, ms in steps.items() if name != VOICE_TO_VOICE]
+    others = {name: ms for name, ms in steps.items() if ms and name != VOICE_TO_VOICE}
+    parts = [f"{name.replace('_', ' ')} {ms:.0f}" for name, ms in others.items()]
     line = Text("  time:  ", style="magenta")
     if (wait := steps.get(VOICE_TO_VOICE)) is not None:
         line.append(f"voice to voice {wait:.0f} ms", style="bold default")

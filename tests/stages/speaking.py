@@ -66,9 +66,9 @@ async def error_rate(whisper: Transcriber, engine: Synthesizer, texts: Sequence[
 async def check_leaving_frees_the_worker(
     engine: Any, monkeypatch: pytest.MonkeyPatch, long: str, short: str
 ) -> None:
-    """Of a text that is left after its first piece only the next is made, and another text can be spoken at once.
+    """Of a text that is left after its first piece only the next is made, and another text is spoken at once.
 
-    `engine` has one thread. Shown by the order in which it makes the pieces.
+    `engine` has one thread. The order in which it makes the pieces shows it.
     """
     made: list[str] = []
     speak = engine._speak

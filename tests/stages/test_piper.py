@@ -1,7 +1,9 @@
 import asyncio
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -26,6 +28,7 @@ from voice_agent.errors import SettingsError, StageError
 from voice_agent.models import ensure
 from voice_agent.stages.synthesizer import piper
 from voice_agent.stages.synthesizer.piper import PiperSynthesizer
+from voice_agent.stages.transcriber import FasterWhisper
 
 pytestmark = pytest.mark.engines
 
@@ -67,7 +70,7 @@ async def test_speech_is_clean(engine: PiperSynthesizer) -> None:
         assert 1.5 < words_per_s < 5, text
 
 
-async def test_whisper_understands_it(engine: PiperSynthesizer, whisper) -> None:  # type: ignore[no-untyped-def]
+async def test_whisper_understands_it(engine: PiperSynthesizer, whisper: FasterWhisper) -> None:
     assert await error_rate(whisper, engine, TEXTS) <= 0.1
 
 
@@ -102,7 +105,7 @@ async def test_leaving_early_frees_the_worker(
     await check_leaving_frees_the_worker(engine, monkeypatch, long=LONG, short="Yes.")
 
 
-async def test_two_streams_at_once_speak_their_own_words(whisper) -> None:  # type: ignore[no-untyped-def]
+async def test_two_streams_at_once_speak_their_own_words(whisper: FasterWhisper) -> None:
     engine = PiperSynthesizer(TtsSettings(workers=2), ModelsSettings())
     await engine.start()
     both = await asyncio.gather(
@@ -119,8 +122,10 @@ async def test_speed_changes_how_long_it_takes(weights: Path) -> None:
         engine._voice, engine.voices = piper._Voice(weights), ("joe",)
         lengths.append(len(await speech(engine, TEXTS[3])))
         await engine.close()
-    assert 1.6 < lengths[0] / lengths[1] < 2.4
-    assert 1.6 < lengths[1] / lengths[2] < 2.4
+    assert 1.4 < lengths[0] / lengths[1] < 2.2
+    assert (
+        1.3 < lengths[1] / lengths[2] < 2.2
+    )  # VITS gives no sound less than a frame, so 2.0 is less than twice
 
 
 @pytest.mark.parametrize("text", ["", "   ", "...", "?!", "-"])
@@ -182,7 +187,8 @@ async def test_a_voice_whose_graph_has_no_seam_is_spoken_whole(weights: Path, tm
     model = onnx.load(weights)
     for node in model.graph.node:
         node.name = node.name.replace("/dec/", "/other/")
-    engine = await _started(model, weights, tmp_path)
+    engine = _changed(model, weights, tmp_path)
+    await engine.start()
     made = await pieces(engine, TEXTS[3])
     assert samples_to_ms(len(made[0]), engine.rate) > 2000
     await engine.close()
@@ -192,20 +198,22 @@ async def test_a_voice_with_several_speakers_offers_each_of_them(weights: Path, 
     """Our voice, with a second speaker put in: one whose latents weigh less, and who is quieter for it."""
     model = onnx.load(weights)
     graph = model.graph
+    odd = next(value for value in graph.initializer if value.name == "sid")
+    odd.name = "weights"  # the export's name for the phonemes' embedding
     graph.input.append(onnx.helper.make_tensor_value_info("sid", onnx.TensorProto.INT64, [1]))
     table = np.array([1.0, 0.2], np.float32).reshape(2, 1, 1)
     graph.initializer.append(onnx.numpy_helper.from_array(table, "table"))
     at, first = next((i, node) for i, node in enumerate(graph.node) if node.name == "/dec/conv_pre/Conv")
     for node in graph.node:
         for position, name in enumerate(node.input):
-            if name == first.output[0]:
-                node.input[position] = "weighed"
+            node.input[position] = {first.output[0]: "weighed", "sid": "weights"}.get(name, name)
     graph.node.insert(
         at + 1, onnx.helper.make_node("Mul", [first.output[0], "g"], ["weighed"], name="/dec/cond")
     )
     graph.node.insert(0, onnx.helper.make_node("Gather", ["table", "sid"], ["g"], name="/emb_g/Gather"))
-    speakers = '"num_speakers": 2, "speaker_id_map": {"loud": 0, "soft": 1}'
-    engine = await _started(model, weights, tmp_path, replace=('"num_speakers": 1', speakers))
+    speakers = {"loud": 0, "soft": 1}
+    engine = _changed(model, weights, tmp_path, num_speakers=2, speaker_id_map=speakers)
+    await engine.start()
     assert engine.voices == ("loud", "soft")
     loud, default, soft = [await speech(engine, TEXTS[1], voice=voice) for voice in ("loud", None, "soft")]
     levels = [level_dbfs(pcm, engine.rate) for pcm in (loud, default, soft)]
@@ -214,15 +222,10 @@ async def test_a_voice_with_several_speakers_offers_each_of_them(weights: Path, 
     await engine.close()
 
 
-async def _started(
-    model: onnx.ModelProto, weights: Path, folder: Path, replace: tuple[str, str] = ("", "")
-) -> PiperSynthesizer:
-    """An engine for a voice that was changed."""
+def _changed(model: onnx.ModelProto, weights: Path, folder: Path, **description: Any) -> PiperSynthesizer:
+    """An engine, to be started, for a voice that was changed."""
     path = folder / "changed.onnx"
     onnx.save(model, path)
-    description = Path(f"{weights}.json").read_text("utf-8")
-    assert replace[0] in description
-    Path(f"{path}.json").write_text(description.replace(*replace) if replace[0] else description, "utf-8")
-    engine = PiperSynthesizer(TtsSettings(voice=str(path)), ModelsSettings())
-    await engine.start()
-    return engine
+    original = json.loads(Path(f"{weights}.json").read_text("utf-8"))
+    Path(f"{path}.json").write_text(json.dumps(original | description), "utf-8")
+    return PiperSynthesizer(TtsSettings(voice=str(path)), ModelsSettings())

@@ -58,7 +58,7 @@ async def test_transcribes_recorded_speech(whisper: FasterWhisper) -> None:
 
 @pytest.mark.engines
 async def test_transcribes_the_shared_recordings(whisper: FasterWhisper) -> None:
-    found = recordings(["command", "query"])
+    found = recordings(["command", "query"])[::2]
     if not found:
         pytest.skip("no recordings beside the checkout")
     pairs = [(r.transcript, (await whisper.transcribe(read_audio(r.path))).text) for r in found]

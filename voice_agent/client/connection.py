@@ -25,6 +25,8 @@ OPEN_TIMEOUT_S: Final = 5.0
 CLOSE_TIMEOUT_S: Final = 2.0
 REPORT_EVERY_S: Final = 0.2
 """Between two `played` messages: a word is longer, so the server can cut its history at the right one."""
+FIRST_REPORT_S: Final = 0.02
+"""After sound begins: from this report the server knows when its first audio was played."""
 MAX_MESSAGE_BYTES: Final = 4 * 2**20
 """Longest message taken from the server: 87 s of audio at 24 kHz."""
 MAX_EVENTS: Final = 10_000
@@ -195,15 +197,17 @@ class Client:
             raise
 
     async def _report(self) -> None:
-        """Tell the server the playback position: while there is sound, and at its end."""
+        """Tell the server the playback position: as sound begins, while there is sound, and at its end."""
         with suppress(ServerError):
             while True:
                 await self._sound.wait()
                 self._sound.clear()
+                wait_s = FIRST_REPORT_S
                 while self.player.playing:
                     left_s = self.player.ends_s - asyncio.get_running_loop().time()
-                    await asyncio.sleep(min(REPORT_EVERY_S, max(0.0, left_s)))
+                    await asyncio.sleep(min(wait_s, max(0.0, left_s)))
                     await self._acknowledge()
+                    wait_s = REPORT_EVERY_S
 
     async def _acknowledge(self) -> None:
         for response, ms in self.player.progress(asyncio.get_running_loop().time()):

@@ -45,16 +45,21 @@ OPENERS: Final = STARTERS | words(
     "were be been making using depending"
 )
 """Words that open a clause or a phrase after a comma, where the next item of a list rarely does."""
+INTRODUCTIONS: Final = words(
+    "if when while after before since once because as although though unless until to in on at for with from "
+    "by during given"
+)
+"""What begins with one of these goes on after its first comma: "To reset it, hold the button"."""
 JOINS: Final = words("but because although though whereas while")
 """Before these a sentence can be cut without a comma."""
-LOOSE_JOINS: Final = words("which who that where when if unless until")
+LOOSE_JOINS: Final = words("which who where when if unless until")
 """The same, less naturally: only in a sentence that is long already."""
 PRONOUNS: Final = words(
     "i you he she it we they there this that then i'm i'll it's you're you'll we're they're"
 )
 """After "and" and "or" these start a clause, not the next item of a list."""
 PREPOSITIONS: Final = words(
-    "in on at to for of with by from as into over under through during about so after before since"
+    "in on at to for of with by from as that into over under through during about so after before since"
 )
 """Before these a sentence without any clause boundary is cut in the end."""
 NOT_BEFORE: Final = PREPOSITIONS | words(

@@ -8,14 +8,17 @@ import logging
 import os
 import random
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import aclosing
-from dataclasses import dataclass
+from contextlib import aclosing, suppress
+from dataclasses import asdict, dataclass
+from itertools import count
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol, cast
 
 import httpx2
 import openai
+from openai.types.chat import ChatCompletionMessageParam
+from pydantic import SecretStr
 
 from voice_agent.config import LlmSettings, ModelsSettings
 from voice_agent.errors import SettingsError, StageError
@@ -116,35 +119,76 @@ class OpenAIGenerator:
             )
         self._settings = settings
         self._url = url or OPENAI_URL
+        try:
+            at_openai = httpx2.URL(self._url).host == httpx2.URL(OPENAI_URL).host
+        except httpx2.InvalidURL as error:
+            raise SettingsError(f"llm.base_url: {self._url!r} is no URL: {error}") from error
         self._client = openai.AsyncOpenAI(
             api_key=key or "none",  # an endpoint of one's own often has no key, but the client insists on one
             base_url=self._url,
-            max_retries=0,  # its own retries know neither the first token nor how long a person waits
-            http_client=openai.DefaultAsyncHttpx2Client(
-                timeout=None,  # bounded here, token by token
-                limits=httpx2.Limits(keepalive_expiry=KEEP_ALIVE_S),
-            ),
-            timeout=None,
+            max_retries=0,  # its own know neither a first token nor how long a person waits
+            timeout=None,  # bounded here, token by token
+            http_client=openai.DefaultAsyncHttpx2Client(limits=httpx2.Limits(keepalive_expiry=KEEP_ALIVE_S)),
         )
-        self.model = settings.model or (OPENAI_MODEL if url is None else "")
         self._limit = "max_tokens"
         """The name that the endpoint knows it by."""
         self._options: dict[str, Any] = {"temperature": settings.temperature}
-        if not settings.model and not url:
+        self.model = settings.model or ""
+        if at_openai and not self.model:
+            self.model = OPENAI_MODEL
             self._options["reasoning_effort"] = "none"
 
-    async def start(self) -> None:
-        """See `Generator`."""
-        system = Message("system", self._settings.system_prompt or SYSTEM_PROMPT)
+    async def start(self, extras: Sequence[Mapping[str, Any]] = (_NO_EXTRA,)) -> None:
+        """See `Generator`; one warm-up with each of `extras` in the request's body."""
         try:
             if not self.model:
                 self.model = await self._first_model()
-            await self.warm_up([system, Message("user", "Hello!")])
+                log.info("%s offers %s", self._url, self.model)
+            for extra in extras:
+                await self._warm_up(extra)
         except _FAILURES as error:
             raise self._explained(error) from error
 
-    async def warm_up(self, messages: Sequence[Message], extra: Mapping[str, Any] = _NO_EXTRA) -> None:
+    async def stream(
+        self, messages: Sequence[Message], extra: Mapping[str, Any] = _NO_EXTRA
+    ) -> AsyncGenerator[str, None]:
+        """See `Generator`; `extra` goes into the request's body."""
+        limit = self._settings.max_tokens
+        for attempt in count():
+            began = False
+            spoken = Spoken()
+            try:
+                async with aclosing(self._tokens(messages, limit, extra)) as tokens:
+                    async for token in tokens:
+                        began = True
+                        if text := spoken.feed(token):
+                            yield text
+            except _FAILURES as error:
+                pause = None if began or attempt == self._settings.retries else _pause(error, attempt)
+                if pause is None:
+                    raise self._explained(error, began) from error
+                log.warning("no reply from %s, trying again: %s", self._url, _reason(error))
+                await asyncio.sleep(pause)
+                continue
+            if text := spoken.rest():
+                yield text
+            return
+
+    async def close(self) -> None:
+        """See `Generator`."""
+        await self._client.close()
+
+    async def _first_model(self) -> str:
+        async with asyncio.timeout(self._settings.first_token_timeout_s):
+            page = await self._client.models.list()
+        if not page.data:
+            raise ValueError("its list of models is empty (VOICE_AGENT_LLM__MODEL names one)")
+        return page.data[0].id
+
+    async def _warm_up(self, extra: Mapping[str, Any]) -> None:
         """A short reply that nobody hears; it also finds out which options the endpoint takes."""
+        system = self._settings.system_prompt or SYSTEM_PROMPT
+        messages = [Message("system", system), Message("user", "Hello!")]
         while True:
             try:
                 async with aclosing(self._tokens(messages, WARM_UP_TOKENS, extra)) as tokens:
@@ -158,62 +202,19 @@ class OpenAIGenerator:
                 elif error.param is None or self._options.pop(error.param, None) is None:
                     raise
 
-    async def stream(
-        self, messages: Sequence[Message], extra: Mapping[str, Any] = _NO_EXTRA
-    ) -> AsyncIterator[str]:
-        """See `Generator`; `extra` goes into the request's body."""
-        attempt = 0
-        while True:
-            began = False
-            spoken = _Spoken()
-            try:
-                async with aclosing(self._tokens(messages, self._settings.max_tokens, extra)) as tokens:
-                    async for token in tokens:
-                        began = True
-                        if text := spoken.feed(token):
-                            yield text
-            except _FAILURES as error:
-                pause = None if began or attempt == self._settings.retries else _pause(error, attempt)
-                if pause is None:
-                    raise self._explained(error, began) from error
-                log.warning("no reply from %s, trying again: %s", self._url, _reason(error))
-                await asyncio.sleep(pause)
-                attempt += 1
-            else:
-                if text := spoken.rest():
-                    yield text
-                if began and not spoken.any:
-                    raise StageError(
-                        "generator",
-                        f"{self.model} thought until its {self._settings.max_tokens} tokens were gone and said "
-                        "nothing: raise VOICE_AGENT_LLM__MAX_TOKENS, or turn its reasoning off with "
-                        "VOICE_AGENT_LLM__EXTRA_BODY",
-                    )
-                return
-
-    async def close(self) -> None:
-        """See `Generator`."""
-        await self._client.close()
-
-    async def _first_model(self) -> str:
-        async with asyncio.timeout(self._settings.first_token_timeout_s):
-            page = await self._client.models.list()
-        for model in page.data or ():
-            return model.id
-        raise ValueError("its list of models is empty: set VOICE_AGENT_LLM__MODEL")
-
     async def _tokens(
         self, messages: Sequence[Message], max_tokens: int, extra: Mapping[str, Any]
     ) -> AsyncGenerator[str, None]:
         """One request; "" for a token that is not for the user (a reasoning model's thoughts)."""
         clock = asyncio.get_running_loop().time
         deadline = clock() + self._settings.first_token_timeout_s
+        options = {**self._options, self._limit: max_tokens, **self._settings.extra_body, **extra}
         async with asyncio.timeout_at(deadline):
             response = await self._client.chat.completions.create(
                 model=self.model,
-                messages=[{"role": m.role, "content": m.content} for m in messages],  # type: ignore[misc]
+                messages=cast(list[ChatCompletionMessageParam], [asdict(message) for message in messages]),
                 stream=True,
-                extra_body={**self._options, self._limit: max_tokens, **self._settings.extra_body, **extra},
+                extra_body=options,
             )
         async with response:
             chunk: object = None
@@ -245,7 +246,9 @@ class OpenAIGenerator:
             case openai.AuthenticationError() | openai.PermissionDeniedError():
                 what = f"{url} refused the key: {reason}. Set VOICE_AGENT_LLM__API_KEY or OPENAI_API_KEY"
             case openai.NotFoundError():
-                what = f"{url} does not know {model!r}: {reason}. Check VOICE_AGENT_LLM__MODEL, and {check_url}"
+                what = (
+                    f"{url} does not know {model!r}: {reason}. Check VOICE_AGENT_LLM__MODEL, and {check_url}"
+                )
             case openai.RateLimitError():
                 what = f"{url} takes no more requests from this key: {reason}"
             case openai.APIError() if _too_long(error):
@@ -255,6 +258,99 @@ class OpenAIGenerator:
             case _:
                 what = f"{url} is no OpenAI-compatible API: {reason}; {check_url}"
         return StageError("generator", what)
+
+
+def _api_key(settings: LlmSettings) -> str | None:
+    given = settings.api_key.get_secret_value() if settings.api_key else None
+    return given or os.environ.get("OPENAI_API_KEY") or None
+
+
+def _base_url(settings: LlmSettings) -> str | None:
+    return settings.base_url or os.environ.get("OPENAI_BASE_URL") or None
+
+
+def _token(chunk: object) -> str | None:
+    """What a piece of the stream says: "" for a thought, None where it holds no token.
+
+    The client checks no shapes, and endpoints differ in them.
+    """
+    choices = getattr(chunk, "choices", None)
+    delta = getattr(choices[0], "delta", None) if isinstance(choices, list) and choices else None
+    content = getattr(delta, "content", None)
+    if isinstance(content, str) and content:
+        return content
+    thought = getattr(delta, "reasoning_content", None) or getattr(delta, "reasoning", None)
+    return "" if thought else None
+
+
+def _pause(error: Exception, attempt: int) -> float | None:
+    """Seconds before the next attempt; None where another would not help."""
+    pause = FIRST_PAUSE_S * 2**attempt * random.uniform(1, 1.5)
+    match error:
+        case openai.APIStatusError():
+            asked = error.response.headers.get("retry-after", "")
+            if error.status_code < 500 and error.status_code not in (408, 409, 429):
+                return None
+            if error.code == "insufficient_quota":  # OpenAI's 429 for an account without money
+                return None
+            with suppress(ValueError):  # it may be a date, or missing
+                pause = max(pause, float(asked))
+        case openai.APIConnectionError() | TimeoutError():
+            pass
+        case _:
+            return None
+    return pause if pause <= MAX_PAUSE_S else None
+
+
+def _reason(error: Exception) -> str:
+    """The innermost words there are on it, in one line."""
+    if isinstance(error, openai.APIConnectionError) and error.__cause__:
+        error = cast(Exception, error.__cause__)
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
+def _too_long(error: openai.APIError) -> bool:
+    """By OpenAI's code, llama.cpp's type, and the words of vLLM and others, who have only a message."""
+    known = {"context_length_exceeded", "exceed_context_size_error"}
+    return bool(known & {error.code, error.type}) or "context length" in error.message.lower()
+
+
+class Spoken:
+    """Takes a reasoning model's `<think>...</think>` out of a stream, wherever its pieces cut the tags."""
+
+    def __init__(self) -> None:
+        self._held = ""
+        self._thinking = False
+        self._said = False
+
+    def feed(self, text: str) -> str:
+        """What of the text so far is for the user; what may be the beginning of a tag is held back."""
+        self._held += text
+        said = ""
+        while True:
+            tag = "</think>" if self._thinking else "<think>"
+            before, found, after = self._held.partition(tag)
+            if not found:
+                break
+            said += "" if self._thinking else before
+            self._held, self._thinking = after, not self._thinking
+        kept = next(n for n in range(len(tag) - 1, -1, -1) if self._held.endswith(tag[:n]))
+        cut = len(self._held) - kept
+        said += "" if self._thinking else self._held[:cut]
+        self._held = self._held[cut:]
+        return self._trimmed(said)
+
+    def rest(self) -> str:
+        """What was held back, once nothing follows."""
+        held, self._held = self._held, ""
+        return "" if self._thinking else self._trimmed(held)
+
+    def _trimmed(self, said: str) -> str:
+        """Without white space before the first word."""
+        if not self._said:
+            said = said.lstrip()
+            self._said = bool(said)
+        return said
 
 
 class LlamaCppGenerator:
@@ -273,16 +369,21 @@ class LlamaCppGenerator:
 
     async def start(self) -> None:
         """See `Generator`."""
-        gguf = await asyncio.to_thread(self._gguf)
-        settings = self._settings
+        gguf = await asyncio.to_thread(self._weights)
+        self.model = gguf.stem
         self._server = LlamaCppServer(
-            gguf, name=self.model, context_tokens=settings.context_tokens, threads=settings.threads
+            gguf,
+            name=self.model,
+            context_tokens=self._settings.context_tokens,
+            threads=self._settings.threads,
         )
-        await self._running()
+        await self._running(self._server)
 
-    async def stream(self, messages: Sequence[Message]) -> AsyncIterator[str]:
+    async def stream(self, messages: Sequence[Message]) -> AsyncGenerator[str, None]:
         """See `Generator`."""
-        client = await self._running()
+        if self._server is None:
+            raise StageError("generator", "the embedded language model is not started, or closed already")
+        client = await self._running(self._server)
         with self._slots.take(messages) as slot:
             async with aclosing(client.stream(messages, {"id_slot": slot})) as tokens:
                 async for token in tokens:
@@ -290,7 +391,45 @@ class LlamaCppGenerator:
 
     async def close(self) -> None:
         """See `Generator`."""
-        if self._client:
-            await self._client.close()
-        if self._server:
-            await self._server.close()
+        client, server = self._client, self._server
+        self._client = self._server = None
+        if client:
+            await client.close()
+        if server:
+            await server.close()
+
+    async def _running(self, server: LlamaCppServer) -> OpenAIGenerator:
+        """The client of the server, which is started first if it does not run."""
+        async with self._starting:
+            if self._client and server.running:
+                return self._client
+            if self._client:
+                log.error("llama.cpp ended by itself; starting it again")
+                await self._client.close()
+            await server.start()
+            endpoint = {
+                "base_url": server.base_url,
+                "api_key": SecretStr(server.api_key),
+                "model": self.model,
+            }
+            self._client = OpenAIGenerator(self._settings.model_copy(update=endpoint))
+            # Each slot reads the instructions now, so that the first turn there finds them read.
+            await self._client.start([{"id_slot": slot, "max_tokens": 1} for slot in range(SLOTS)])
+            return self._client
+
+    def _weights(self) -> Path:
+        """The GGUF file that the settings name, fetched if need be."""
+        name = self._settings.model or EMBEDDED_MODEL
+        if name.endswith(".gguf"):
+            if not (file := Path(name).expanduser()).is_file():
+                raise StageError("generator", f"VOICE_AGENT_LLM__MODEL={name}: no such file")
+            return file
+        offered = {entry.name: entry.files[0].path for entry in catalog().values()}
+        offered = {entry: file for entry, file in offered.items() if file.endswith(".gguf")}
+        if name not in offered:
+            raise StageError(
+                "generator",
+                f"VOICE_AGENT_LLM__MODEL={name}: the embedded models are {', '.join(offered)}, or a path to a "
+                ".gguf file; for the model of an API set VOICE_AGENT_LLM__BASE_URL or OPENAI_API_KEY",
+            )
+        return ensure(name, directory=self._models.dir, offline=self._models.offline) / offered[name]

@@ -79,7 +79,9 @@ class Slots:
         if not self._free:
             yield -1  # the server queues it
             return
-        slot = max(self._free, key=lambda slot: _shared(self._held[slot], messages))  # max: the first of equals
+        slot = max(
+            self._free, key=lambda slot: _shared(self._held[slot], messages)
+        )  # max: the first of equals
         self._free.remove(slot)
         self._held[slot] = tuple(messages)
         try:

@@ -15,6 +15,7 @@ from voice_agent.stages.english import (
     AFTER_TIME,
     BEFORE_NAME,
     BEFORE_NUMBER,
+    INTRODUCTIONS,
     JOINS,
     LOOSE_JOINS,
     NEVER_LAST,
@@ -349,5 +350,10 @@ class Cutter:
         dated = last.bare.isdigit() and len(last.bare) == 4  # "On March 3, 2025, we moved"
         if not dated and any(word.end == "," for word in around):
             return Strength.POOR  # "apples, pears, and plums"
-        opens = first.key in OPENERS or (len(first.key) > 4 and first.key.endswith(("ly", "ing")))
+        introduced = self._words[0].key in INTRODUCTIONS and not any(
+            w.end == "," for w in self._words[: k - 1]
+        )
+        opens = (
+            introduced or first.key in OPENERS or (len(first.key) > 4 and first.key.endswith(("ly", "ing")))
+        )
         return Strength.STRONG if opens else Strength.WEAK

@@ -107,10 +107,11 @@ async def serve(socket: WebSocket, agent: Agent) -> None:
     """Hold one conversation over a socket that was not yet accepted, and close it."""
     await socket.accept()
     end: Closed | None = None
+    gone = False
     try:
         await _converse(socket, agent)
     except* WebSocketDisconnect:
-        return
+        gone = True
     except* Closed as group:
         end = _only(group)
     except* Refused as group:
@@ -119,6 +120,8 @@ async def serve(socket: WebSocket, agent: Agent) -> None:
     except* Exception as group:
         log.exception("a session failed", exc_info=group)
         end = Closed(status.WS_1011_INTERNAL_ERROR, "internal_error", "the session failed; connect again")
+    if gone:
+        return
     with suppress(WebSocketDisconnect, RuntimeError):  # the client may have gone meanwhile
         if end:
             await socket.send_json(_message(SessionError(end.code, str(end))))

@@ -36,9 +36,10 @@ _TYPOGRAPHY: Final = str.maketrans(
 _KEPT: Final = frozenset("²³ºµ″…")
 """Signs that rules look for, and that compatibility normalization would make plain digits and letters."""
 _VULGAR: Final = re.compile(r"([¼-¾⅐-⅞])")
-_RAISED: Final = re.compile(r"[⁰¹⁴-⁹⁻⁺]+(?<!⁻)")
+_RAISED: Final = re.compile(r"[²³]*[⁰¹⁴-⁹⁻⁺][²³⁰¹⁴-⁹]*(?<!⁻)|[²³]{2,}")
 
 _DASH: Final = re.compile(r"\s[–—-]+(?=\s|$)|(?<!\w)[–—-]+\s|[–—]|--+|[()\[\]{}|]")
+_CLOSED: Final = re.compile(r"[)\]}|\s]+$")
 _CALL: Final = re.compile(r"(?<=\w)\((s?|[^()\s]*)\)")
 _UNSAID: Final = re.compile(r"[^\w\s.,;:!?'-]|_")
 _EDGE: Final = re.compile(r"(?<!\w)['-]+|['-]+(?!\w)")
@@ -88,7 +89,7 @@ def _clean(text: str) -> str:
     """Nothing but words and punctuation, tidily."""
     text = text.replace("…", "...")
     text = _CALL.sub(lambda m: "s" if m[1] == "s" else f" {m[1]} ", text)
-    text = _DASH.sub(", ", text)
+    text = _DASH.sub(", ", _CLOSED.sub("", text))
     text = _UNSAID.sub(lambda m: m[0] if _sayable(m[0]) else " ", text)
     text = "".join(c for c in text if not c.isnumeric() or c.isalpha()) if not text.isascii() else text
     text = _STOPS.sub(_strongest, _EDGE.sub(" ", text))

@@ -16,7 +16,7 @@ _RULE: Final = re.compile(r"[\s|:*_=-]*")
 _QUOTE: Final = re.compile(r"^\s*(?:>\s?)+")
 _HEADING: Final = re.compile(r"\s*#{1,6}\s+(.*?)\s*#*\s*")
 _BULLET: Final = re.compile(r"\s*[-*+•‣◦▪●]\s+(?:\[[ xX]\]\s*)?")
-_ITEM: Final = re.compile(r"\s*\(?(\d{1,3})[.)]\s+")
+_ITEM: Final = re.compile(r"\s*(?:(\d{1,3})\.|\(?(\d{1,2})\))\s+")
 _ENDED: Final = re.compile(r".*[.!?:;,…]\W*", re.S)
 
 _INLINE: Final = [
@@ -26,7 +26,7 @@ _INLINE: Final = [
         (r"<((?:https?://|mailto:)?[^\s<>]+[@.][^\s<>]+)>", r"\1"),
         (r"`</?([a-zA-Z][\w-]*)[^`<>]*>`", r"\1"),
         (r"</?[a-zA-Z][^<>]*>", " "),
-        (r"!?\[\^[^\]]*\]|(?<=\S)\[\d+\](?!\()", ""),
+        (r"!?\[\^[^\]]*\]|(?<=[^\s\]])\[\d+\](?!\()", ""),
         (r"!?\[([^\]]*)\](?:\([^)\s]*(?:\s+[\"'][^)]*)?\)|\[[^\]]*\])", r"\1"),
         (r"`+", ""),
         # LaTeX, as models write it.
@@ -44,6 +44,8 @@ _INLINE: Final = [
         (r"\\approx\b", " ≈ "),
         (r"\\(?:to|rightarrow)\b", " → "),
         (r"\\infty\b", " ∞ "),
+        (r"(?<=[\dkcm/ ][mst])\^2\b", "²"),
+        (r"(?<=[\dkcm/ ][mst])\^3\b", "³"),
         (r"\\([^\w\s])", r"\1"),
         (r"\\+", " "),
         # Emphasis, paired or not; a star between operands is a product.
@@ -98,7 +100,7 @@ def prose(text: str) -> Iterator[str]:
         elif bullet := _BULLET.match(line):
             line, block = line[bullet.end() :], True
         if item := _ITEM.match(line):
-            line, block = f"{item[1]}. {line[item.end() :]}", True
+            line, block = f"{item[1] or item[2]}. {line[item.end() :]}", True
         if line.lstrip().startswith("|"):
             line, block = (
                 ", ".join(cell.strip() for cell in line.strip().strip("|").split("|") if cell.strip()),

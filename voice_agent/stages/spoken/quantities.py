@@ -65,15 +65,26 @@ def _measure(match: re.Match[str]) -> str:
     return words
 
 
+def _count(text: str, name: str) -> str:
+    return f"{cardinal(text)} {name}{'' if text == '1' else 's'}"
+
+
 def _feet(match: re.Match[str]) -> str:
     feet = f"{cardinal(match[1])} {'foot' if match[1] == '1' else 'feet'}"
     return f"{feet} {number(match[2])}" if match[2] else feet
 
 
+_ADJECTIVE: Final = re.compile(
+    r"\s(?!(?:each|tall|long|wide|high|deep|thick|by|and|or|of|in|on|to|from)\b)[a-z]"
+)
+"""A 15" screen, but 15" wide."""
+
+
 def _inches(match: re.Match[str]) -> str:
     if match[2] == '"' and match.string.count('"', 0, match.start()) % 2:
         return match[0]  # the end of a quotation
-    return f"{number(match[1])} {'inch' if match[1] == '1' else 'inches'}"
+    one = match[1] == "1" or _ADJECTIVE.match(match.string, match.end())
+    return f"{number(match[1])} {'inch' if one else 'inches'}"
 
 
 MONEY: Final = (
@@ -103,8 +114,14 @@ MEASURES: Final = (
     Rule(r"\b(\d+)\s?['′’]\s?(\d{1,2}(?:\.\d)?)\s?(?:\"|''|″|”)", _feet, needs="'′’"),
     Rule(r"\b(\d+)(?:′|'(?![\w']))()", _feet, needs="'′"),
     Rule(rf"(?<![\w.])({NUMBER})(\"|″)", _inches, needs='"″'),
+    Rule(
+        r"\b(\d+)\s?h(?:rs?)?\s?(\d+)\s?m(?:in)?\b",
+        lambda m: f"{_count(m[1], 'hour')} {_count(m[2], 'minute')}",
+        needs="h",
+    ),
     Rule(rf"({NUMBER})\s?in\.(?=\s[a-z]|[,;)]|\s*$)", lambda m: f"{number(m[1])} inches", needs="."),
     Rule(rf"(?<![\w.])({NUMBER})(?:x|\sx\s|×)(?={NUMBER})", lambda m: f"{number(m[1])} by", needs="x×"),
+    Rule(rf"({NUMBER})x\b", lambda m: f"{number(m[1])} times", needs="x"),
     Rule(
         rf"(?<![\w.,])({NUMBER})(?:[\s-]?({_APART})|({_TOUCH}))(?:/({_alternatives(PER)}))?"
         r"(?![\w°²³])(?:\.(?=\s+[a-z\d]|[,;)]))?",

@@ -21,14 +21,10 @@ class Rule:
     a plain sentence of 20 words takes a tenth of a millisecond."""
     _needs: frozenset[str] = field(init=False)
     _compiled: re.Pattern[str] = field(init=False)
-    _rewrite: Callable[[re.Match[str]], str] = field(init=False)
 
     def __post_init__(self) -> None:
-        to = self.to
-        rewrite = (lambda _: f" {to} ") if isinstance(to, str) else (lambda match: f" {to(match)} ")
         object.__setattr__(self, "_needs", frozenset(self.needs))
         object.__setattr__(self, "_compiled", re.compile(self.pattern))
-        object.__setattr__(self, "_rewrite", rewrite)
 
     def can_match(self, characters: set[str]) -> bool:
         """Whether a text of these characters could match."""
@@ -37,6 +33,13 @@ class Rule:
     def __call__(self, text: str) -> str:
         """`text`, rewritten; the same object where nothing matched."""
         return self._compiled.sub(self._rewrite, text) if self._compiled.search(text) else text
+
+    def _rewrite(self, match: re.Match[str]) -> str:
+        words = self.to if isinstance(self.to, str) else self.to(match)
+        text, start, end = match.string, match.start(), match.end()
+        left = "" if start == 0 or text[start - 1].isspace() else " "
+        right = "" if end == len(text) or text[end].isspace() else " "
+        return f"{left}{words}{right}"
 
 
 def apply(rules: Iterable[Rule], text: str) -> str:

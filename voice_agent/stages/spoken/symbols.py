@@ -77,6 +77,11 @@ _NO_STOP: Final = {"Mr": "Mister", "Mrs": "Missus", "Prof": "Professor", "Dr": "
                    "etc": "et cetera", "eg": "for example", "ie": "that is"}  # fmt: skip
 
 
+_DAY_NAMES: Final = {name[:3]: name for name in (
+    "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")}  # fmt: skip
+_DAYS: Final = "Mon|Tues?|Wed|Thu(?:rs?)?|Fri|Sat|Sun"
+
+
 def _doctor(match: re.Match[str]) -> str:
     """ "Dr. Smith", but "12 Main Dr."."""
     street = match[1] and not re.match(r"\s+[A-Z]", match.string[match.end() :])
@@ -95,14 +100,21 @@ def _initials(match: re.Match[str]) -> str:
 
 
 ABBREVIATIONS: Final = (
-    Rule(r"\b[Ee]\.\s?g\.,?", "for example", needs="."),
-    Rule(r"\b[Ii]\.\s?e\.,?", "that is", needs="."),
+    Rule(r"\b[Ee]\.\s?g\.", "for example", needs="."),
+    Rule(r"\b[Ii]\.\s?e\.", "that is", needs="."),
     Rule(r"\bPh\.?D\b\.?", lambda m: f"P H D{sentence_end(m)}", needs="P"),
     Rule(r"\bP\.S\.", "P S", needs="P"),
     Rule(r"\b((?:[A-Z][a-z]+|\d+(?:st|nd|rd|th)) )?Dr\.", _doctor, needs="."),
     Rule(r"\b((?:[A-Z][a-z]+|\d+(?:st|nd|rd|th)) )?St\.", _saint, needs="."),
     Rule(r"(?:\b[Nn]os?\.\s?|[#№]\s?)(?=\d)", "number", needs=".#№"),
     Rule(r"\bp\.\s?(?=\d)", "page", needs="."),
+    Rule(r"\bOp\.\s?(?=\d)", "Opus", needs="."),
+    Rule(
+        rf"\b({_DAYS})\.?\s?[-–]\s?({_DAYS})\b\.?",
+        lambda m: f"{_DAY_NAMES[m[1][:3]]} to {_DAY_NAMES[m[2][:3]]}",
+        needs="-–",
+    ),
+    Rule(rf"\b({_DAYS})\.(?!\w)", lambda m: _DAY_NAMES[m[1][:3]] + sentence_end(m), needs="."),
     Rule(
         rf"\b({'|'.join(_WITH_STOP)})\.(?!\w)",
         lambda m: _WITH_STOP[m[1]] + sentence_end(m),
@@ -179,9 +191,15 @@ MATHS: Final = (
     Rule(r"(?<!\w)<\s?(?=[$€£]?\d)", "less than", needs="<"),
     Rule(r"(?<!\w)>\s?(?=[$€£]?\d)", "more than", needs=">"),
     Rule(r"(?<=[\w)])\s?<\s?(?=[\w(])", "is less than", needs="<"),
+    Rule(r"(?<=[A-Za-z])\s>\s(?=[A-Z])", ",", needs=">"),  # "Settings > Network"
     Rule(r"(?<=[\w)])\s?>\s?(?=[\w(])", "is greater than", needs=">"),
+    Rule(r"(?<=\d)(?=[xyzabn](?:\s?[\^²³+=*/·<>)]|\s-))", ""),  # "2x + 3"
+    Rule(r"(?<=\d)\s?[×x]\s?(?=10\^)", "times", needs="^"),
+    Rule(r"(?<=\w)\s?·\s?(?=\w)", "times", needs="·"),
+    Rule(r"\^[({]([^(){}]*)[)}]", lambda m: f"to the power of {m[1].replace('-', ' minus ')}", needs="^"),
+    Rule(r"(?<=[)²³])/(?=\w)", "over", needs="/"),
     Rule(
-        r"\^\{?(-?\w+)\}?",
+        r"\^(-?\w+)",
         lambda m: {"2": "squared", "3": "cubed"}.get(m[1], f"to the power of {m[1]}"),
         needs="^",
     ),

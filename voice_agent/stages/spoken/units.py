@@ -5,7 +5,9 @@ from typing import Final
 _SYMBOLS: Final = {
     "meter": "m", "kilometer": "km", "centimeter": "cm", "millimeter": "mm", "micrometer": "µm",
     "nanometer": "nm", "inch": "in", "foot": "ft", "yard": "yd", "mile": "mi", "hectare": "ha",
-    "pixel": "px", "gram": "g", "kilogram": "kg", "milligram": "mg", "microgram": "µg mcg", "ton": "t",
+    "pixel": "px",
+    "megapixel": "MP", "millimeter of mercury": "mmHg",
+    "gram": "g", "kilogram": "kg", "milligram": "mg", "microgram": "µg mcg", "ton": "t",
     "pound": "lb lbs", "ounce": "oz", "liter": "l L", "milliliter": "ml mL", "centiliter": "cl",
     "deciliter": "dl", "gallon": "gal", "quart": "qt", "pint": "pt", "tablespoon": "tbsp",
     "teaspoon": "tsp", "second": "s sec secs", "millisecond": "ms", "microsecond": "µs us",
@@ -22,17 +24,17 @@ _SYMBOLS: Final = {
     "megabyte": "MB", "gigabyte": "GB", "terabyte": "TB", "petabyte": "PB", "kibibyte": "KiB",
     "mebibyte": "MiB", "gibibyte": "GiB", "tebibyte": "TiB", "kilobit": "kb", "megabit": "Mb",
     "gigabit": "Gb", "kilobit per second": "kbps Kbps", "megabit per second": "Mbps",
-    "gigabit per second": "Gbps", "times": "x",
+    "gigabit per second": "Gbps",
 }  # fmt: skip
 _PLURALS: Final = {
-    "foot": "feet", "inch": "inches", "times": "times", "hertz": "hertz", "percent": "percent",
+    "foot": "feet", "inch": "inches", "hertz": "hertz", "percent": "percent",
     "kilohertz": "kilohertz", "megahertz": "megahertz", "gigahertz": "gigahertz",
 }  # fmt: skip
-_POWERS: Final = {"²": "square", "^2": "square", "³": "cubic", "^3": "cubic"}
-TOUCHING: Final = frozenset({"in", "x", "t", "s", "J", "us", "pt", "pp", "h", "l", "ha"})
+_POWERS: Final = {"²": "square", "³": "cubic"}
+TOUCHING: Final = frozenset({"in", "t", "s", "J", "us", "pt", "pp", "h", "l", "ha"})
 """Words too, or of many meanings: units only right after the digits ("5in", not "5 in the evening")."""
 PER: Final = {
-    "s": "second", "s²": "second squared", "s^2": "second squared", "mo": "month", "day": "day",
+    "s": "second", "s²": "second squared", "mo": "month", "day": "day",
     "sec": "second", "min": "minute", "h": "hour", "hr": "hour", "yr": "year", "wk": "week",
     "m²": "square meter", "m³": "cubic meter", "kg": "kilogram", "km": "kilometer", "g": "gram",
     "l": "liter", "L": "liter", "mL": "milliliter", "m": "meter", "lb": "pound", "ft": "foot",
@@ -42,7 +44,7 @@ PER: Final = {
 
 def _plural(name: str) -> str:
     """ "mile per hour" -> "miles per hour", "square foot" -> "square feet"."""
-    head, per, below = name.partition(" per ")
+    head, per, below = name.partition(" of " if " of " in name else " per ")
     if head.startswith("degree"):
         return name.replace("degree", "degrees", 1)
     *adjectives, noun = head.split()

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 import onnx
+import onnx.helper
 import onnx.utils
 from numpy.typing import NDArray
 from onnxruntime import InferenceSession
@@ -192,6 +193,12 @@ def _cut(path: Path) -> tuple[InferenceSession, InferenceSession | None]:
     )
     if not seam:
         return open_session(path), None
+    described = {value.name for value in graph.value_info}
+    graph.value_info.extend(
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
+        for name in seam
+        if name not in described
+    )
     cutter = onnx.utils.Extractor(model)
     given = [value.name for value in graph.input]
     encoder = cutter.extract_model(given, list(seam))

@@ -1,0 +1,153 @@
+"""`voice-agent doctor`: what this machine has, and what to do about what is missing."""
+
+import importlib.util
+import os
+import platform
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Literal
+
+import ctranslate2
+import httpx
+import psutil
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from voice_agent.config import Settings, config_file, load_settings
+from voice_agent.errors import SettingsError, VoiceAgentError
+from voice_agent.models import catalog, present
+
+State = Literal["ok", "note", "missing"]
+_MARK = {"ok": "[green]✓[/]", "note": "[yellow]·[/]", "missing": "[red]✗[/]"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    what: str
+    state: State
+    found: str
+    advice: str = ""
+    """What to do; empty where nothing needs doing."""
+
+
+def doctor() -> None:
+    """Print what this machine has, and what to do about what is missing. Exit code 1 if the agent can't run."""
+    console = Console()
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        console.print("[red]✗[/] settings")
+        console.print(str(error), markup=False)
+        raise typer.Exit(1) from error
+    table = Table(box=None, show_header=False, padding=(0, 1))
+    findings = list(examine(settings))
+    for finding in findings:
+        advice = f"\n[bold]{finding.advice}[/]" if finding.advice else ""
+        table.add_row(_MARK[finding.state], finding.what, finding.found + advice)
+    console.print(table)
+    if any(finding.state == "missing" for finding in findings):
+        raise typer.Exit(1)
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """Look at everything that the agent needs with these settings."""
+    memory_gb = psutil.virtual_memory().total / 1e9
+    yield Finding(
+        "machine",
+        "ok",
+        f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {memory_gb:.0f} GB, "
+        f"Python {platform.python_version()}",
+    )
+    yield Finding("settings", "ok", str(config_file() or "defaults and environment"))
+    yield _gpu()
+    yield Finding("VAD", "ok", settings.vad.engine)
+    yield from _engines(settings)
+    yield from _weights(settings)
+    yield from _endpoint(settings)
+    yield _port(settings)
+
+
+def _gpu() -> Finding:
+    count = ctranslate2.get_cuda_device_count()
+    if count:
+        return Finding("GPU", "ok", f"{count} that CUDA finds: Whisper runs on it in float16")
+    return Finding("GPU", "note", "none that CUDA finds: everything runs on the CPU")
+
+
+def _engines(settings: Settings) -> Iterator[Finding]:
+    from voice_agent.engines import Engines
+    from voice_agent.stages.generator import OpenAIGenerator
+
+    try:
+        engines = Engines.build(settings)
+    except (VoiceAgentError, ImportError) as error:
+        yield Finding("engines", "missing", str(error), "Correct the setting that is named.")
+        return
+    yield Finding("Whisper", "ok", f"{settings.stt.model}, faster-whisper {version('faster-whisper')}")
+    if isinstance(engines.generator, OpenAIGenerator):
+        yield Finding("LLM", "ok", f"an API, with the openai client {version('openai')}")
+    else:
+        yield Finding("LLM", "ok", f"{engines.generator.model}, embedded llama.cpp {version('xllamacpp')}")
+    yield _voice(settings)
+
+
+def _voice(settings: Settings) -> Finding:
+    """The chosen synthesizer."""
+    if settings.tts.engine != "xtts":
+        return Finding("voice", "ok", settings.tts.engine)
+    if importlib.util.find_spec("TTS") is None:
+        return Finding("voice", "missing", "xtts, but Coqui TTS is not installed", "Run `make xtts`.")
+    return Finding("voice", "ok", f"xtts, Coqui TTS {version('coqui-tts')} (weights: non-commercial licence)")
+
+
+def _weights(settings: Settings) -> Iterator[Finding]:
+    from voice_agent.engines import needed_weights
+
+    for name in needed_weights(settings):
+        size = f"{catalog()[name].size / 1e6:.0f} MB in {settings.models.dir}"
+        if present(name, directory=settings.models.dir):
+            yield Finding(name, "ok", size)
+        elif settings.models.offline:
+            advice = f"Run `voice-agent models pull {name}`: models.offline keeps the server from it."
+            yield Finding(name, "missing", "not fetched", advice)
+        else:
+            yield Finding(name, "note", f"not fetched yet, {size}: the server fetches it when it starts")
+
+
+def _endpoint(settings: Settings) -> Iterator[Finding]:
+    """The API that writes the replies, where there is one."""
+    from voice_agent.stages.generator import OpenAIGenerator, build_generator
+
+    generator = build_generator(settings.llm, settings.models)
+    if not isinstance(generator, OpenAIGenerator):
+        return
+    url = f"{generator.url.rstrip('/')}/models"
+    try:
+        answer = httpx.get(url, headers={"Authorization": f"Bearer {generator.key}"}, timeout=5)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        advice = "Start the server there, or correct VOICE_AGENT_LLM__BASE_URL."
+        yield Finding("LLM endpoint", "missing", f"{url}: {error}", advice)
+        return
+    if answer.status_code in (401, 403):
+        advice = "Set VOICE_AGENT_LLM__API_KEY or OPENAI_API_KEY."
+        yield Finding("LLM endpoint", "missing", f"{url} refuses the key", advice)
+    elif answer.is_success:
+        yield Finding("LLM endpoint", "ok", f"{generator.url} answers")
+    else:
+        advice = "It may do without a list of models; if not, check VOICE_AGENT_LLM__BASE_URL."
+        yield Finding("LLM endpoint", "note", f"{url}: HTTP {answer.status_code}", advice)
+
+
+def _port(settings: Settings) -> Finding:
+    address = (settings.server.host, settings.server.port)
+    where = f"{address[0]}:{address[1]}"
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        if probe.connect_ex(address):
+            return Finding("port", "ok", f"{where} is free")
+    return Finding("port", "note", f"{where} is in use", "Serve on another: --port, or server.port.")
