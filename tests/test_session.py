@@ -24,7 +24,7 @@ from voice_agent.events import (
     TurnTimeline,
     UserTranscript,
 )
-from voice_agent.session import Session, SessionOptions, open_session
+from voice_agent.session import OUTBOX, ClientTooSlow, Session, SessionOptions, open_session
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.looptime]
 
@@ -349,3 +349,11 @@ async def test_a_session_that_ends_in_mid_reply_leaves_no_task() -> None:
     await asyncio.sleep(0)
     assert asyncio.all_tasks() == before
     assert (script.generator.running, script.synthesizer.running) == (0, 0)
+
+
+async def test_a_session_whose_events_nobody_takes_ends() -> None:
+    with pytest.raises(ExceptionGroup) as caught:
+        async with open_session(Script().engines(), SETTINGS, SessionOptions()) as session:
+            for _ in range(OUTBOX + 1):
+                session.report(SessionError("code", "message"))
+    assert caught.group_contains(ClientTooSlow)

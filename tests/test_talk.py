@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 from tests.scripted_server import Call, Script, Server, scripted, tone
 from voice_agent.audio import Pcm16, write_wav
-from voice_agent.client import NoServerError, ServerError
+from voice_agent.client import Client, Microphone, NoServerError, ServerError, hold_exchange
 from voice_agent.talk import VOICE_TO_VOICE, Exit, Outcome, Recording, converse, load, talk
 
 virtual_time = pytest.mark.looptime
@@ -332,6 +332,25 @@ async def test_a_late_event_is_not_taken_for_the_next_recording() -> None:
     outcomes = await hold(script, said(LONG, LONG))
     assert [outcome.result.timeline.get("transcript") for outcome in outcomes] == [None, 2.0]
     assert [outcome.result.transcript for outcome in outcomes] == ["one", "two"]
+
+
+@virtual_time
+async def test_what_came_between_two_exchanges_belongs_to_neither() -> None:
+    async def script(call: Call) -> None:
+        await call.ready()
+        await call.utterance()
+        await call.send("speech_started", ms=0)
+        await asyncio.sleep(3)
+        await call.send("transcript", turn=1, text="too late", final=True)
+        await call.hear(2, "two")
+        await call.reply(2, "Second.", tone(0.5, RATE))
+
+    [recording] = said(LONG)
+    async with scripted(script) as server, Client(server.url) as client, Microphone(client) as microphone:
+        first = await hold_exchange(client, microphone, recording.pcm, timeout_s=1)
+        await asyncio.sleep(5)
+        second = await hold_exchange(client, microphone, recording.pcm, timeout_s=1)
+    assert (first.transcript, second.transcript) == ("", "two")
 
 
 @virtual_time

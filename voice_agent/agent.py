@@ -38,9 +38,9 @@ class Refused(VoiceAgentError):  # noqa: N818 - an answer, not a fault
 class Agent:
     """Holds the engines and admits sessions to them."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, engines: Engines) -> None:
         self.settings = settings
-        self.engines = Engines.build(settings)
+        self.engines = engines
         self.ready = False
         self.failure: str | None = None
         """Why the engines could not be loaded."""

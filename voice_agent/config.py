@@ -93,7 +93,11 @@ class SttSettings(Section):
     """Speech to text: faster-whisper."""
 
     model: str = "tiny.en"
-    """A name from `voice-agent models list` (without `whisper-`), or a folder in CTranslate2's format."""
+    """A name from `voice-agent models list` (without `whisper-`), or a folder in CTranslate2's format.
+
+    On 114 recorded utterances and two cores: tiny.en 11.2 % word errors, base 10.0 % at twice the time. The
+    340 ms more would be heard in every turn, the errors in few; base is better at single words by telephone.
+    """
     device: Literal["auto", "cpu", "cuda"] = "auto"
     compute_type: str | None = None
     """As CTranslate2 names them; by default `int8` on a CPU and `float16` on a GPU."""
@@ -101,7 +105,8 @@ class SttSettings(Section):
     """Two-letter code; empty to detect it (multilingual models)."""
     prompt: str | None = None
     """Text that primes Whisper: names and jargon it should spell right."""
-    beam_size: PositiveInt = 1
+    beam_size: PositiveInt = 5
+    """Texts pursued at once. With tiny.en, 1 makes 12.5 % word errors, and 5 11.2 % in a tenth more time."""
     workers: PositiveInt = 1
     """Utterances transcribed at once."""
     timeout_s: PositiveFloat = 20.0
@@ -120,7 +125,8 @@ class LlmSettings(Section):
     """By default what the endpoint offers first, or the embedded model."""
     system_prompt: str | None = None
     """In place of the built-in instructions for speech."""
-    temperature: float = Field(0.7, ge=0, le=2)
+    temperature: float | None = Field(None, ge=0, le=2)
+    """By default 0.7 for an API, and 0.3 for the embedded model, which loses the thread sooner."""
     max_tokens: PositiveInt = 200
     first_token_timeout_s: PositiveFloat = 10.0
     token_timeout_s: PositiveFloat = 10.0

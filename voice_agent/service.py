@@ -2,12 +2,10 @@
 
 import asyncio
 import logging
-import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Final
 
 import bentoml
@@ -16,6 +14,7 @@ from fastapi.staticfiles import StaticFiles
 
 from voice_agent.agent import Agent
 from voice_agent.config import load_settings
+from voice_agent.engines import Engines
 from voice_agent.transports import native
 
 WEB: Final = Path(__file__).parent.parent / "web"
@@ -26,17 +25,19 @@ DRAIN_S: Final = 2.0
 log = logging.getLogger("voice_agent")
 
 
+settings: Final = load_settings()  # on import, so that a wrong setting ends `bentoml serve` at once
+
+
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     _log_to_stderr()
-    agent: Agent = app.state.agent
+    agent = app.state.agent = Agent(settings, Engines.build(settings))
     _drain_on_signals(agent)
     async with agent.running():
         yield
 
 
-app = FastAPI(title="Voice Agent", lifespan=_lifespan)
-app.state.agent = Agent(load_settings())
+app = FastAPI(title="Voice Agent", lifespan=_lifespan, openapi_url=None)
 
 
 @app.websocket("/ws")
@@ -54,7 +55,8 @@ class VoiceAgent:
 
     async def __is_ready__(self) -> bool:
         """For `/readyz`: every engine has done its work once, and the server is not about to end."""
-        return bool(app.state.agent.ready)
+        agent: Agent | None = getattr(app.state, "agent", None)
+        return agent is not None and agent.ready
 
 
 def _log_to_stderr() -> None:

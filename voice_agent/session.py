@@ -49,6 +49,10 @@ LLM_FAILED: Final = "Sorry, I can't think of an answer right now. Please try aga
 STT_FAILED: Final = "Sorry, I couldn't make that out. Please say it again."
 
 
+class ClientTooSlow(VoiceAgentError):  # noqa: N818 - whose fault it is
+    """The client does not read what it is sent; the session ends."""
+
+
 @dataclass(frozen=True, slots=True)
 class SessionOptions:
     """What a client chooses when it begins."""
@@ -279,7 +283,10 @@ class Session:
         self._emit(SessionError(f"{error.stage}_failed", str(error)))
 
     def _emit(self, event: Event) -> None:
-        self._outbox.put_nowait(event)
+        try:
+            self._outbox.put_nowait(event)
+        except asyncio.QueueFull:
+            raise ClientTooSlow(f"{OUTBOX} messages wait to be read") from None
 
     def _close(self) -> None:
         for task in (self._transcribing, self._responding):

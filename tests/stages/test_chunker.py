@@ -5,13 +5,14 @@ from contextlib import aclosing
 from typing import cast
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from voice_agent.stages.chunker import Chunk, SentenceChunker
 from voice_agent.stages.sentences import MIN_CLAUSE_WORDS, Cutter
 
 FIRST, MAX = 7, 24
+UNTIMED = settings(deadline=None)  # other work on the machine must not fail a property
 
 
 def cut(text: str, first_chunk_words: int = FIRST, max_words: int = MAX) -> list[str]:
@@ -290,15 +291,17 @@ def test_sizes_that_would_chop_sentences_are_refused(first: int, most: int) -> N
 # Text as models write it, with everything that could mislead, and now and then plain noise.
 BITS = st.sampled_from(
     (
-        "Hello", "there", "I", "we", "The", "and", "but", "Dr.", "No.", "U.S.", "p.m.", "etc.", "e.g.", "3", ".", "14",
-        ",", "1,000", "...", "…", "!", "?", "?!", ":", ";", "—", "-", "–", "`", "```", "**", "_", "(", ")", "[", "]",
-        "](http://a.b/c)", '"', "'", "|", "#", "1.", ">", "😊", "example.com", "St.", "J.", "because", "which", "。",
-        "~~~", "however", "Inc.", "\n", "\n\n", "\t", "- ", "| a |", *[" "] * 20,
+        "Hello", "there", "I", "we", "The", "and", "but", "Dr.", "No.", "U.S.", "p.m.", "etc.",
+        "e.g.", "3", ".", "14", ",", "1,000", "...", "…", "!", "?", "?!", ":", ";", "—", "-", "–",
+        "`", "```", "**", "_", "(", ")", "[", "]", "](http://a.b/c)", '"', "'", "|", "#", "1.", ">",
+        "😊", "example.com", "St.", "J.", "because", "which", "。", "~~~", "however", "Inc.", "\n",
+        "\n\n", "\t", "- ", "| a |", *[" "] * 20,
     )
 )  # fmt: skip
 TEXTS = st.lists(BITS | st.text(max_size=3), max_size=120).map("".join)
 
 
+@UNTIMED
 @given(TEXTS)
 def test_the_chunks_make_up_the_whole_text(text: str) -> None:
     pieces = cut(text)
@@ -306,6 +309,7 @@ def test_the_chunks_make_up_the_whole_text(text: str) -> None:
     assert all(pieces)
 
 
+@UNTIMED
 @given(TEXTS, st.lists(st.integers(1, 9), min_size=1, max_size=30))
 def test_the_chunks_do_not_depend_on_how_the_text_is_cut_into_tokens(text: str, sizes: list[int]) -> None:
     tokens, start, turn = [], 0, 0
@@ -338,6 +342,7 @@ WORDS = st.sampled_from(
 SENTENCES = st.lists(WORDS | WORDS.map(lambda word: word + ","), min_size=1, max_size=60).map(" ".join)
 
 
+@UNTIMED
 @given(
     st.lists(st.tuples(SENTENCES, st.sampled_from((". ", "! ", "? ", "\n", ".\n"))), min_size=1, max_size=5)
 )
@@ -359,12 +364,14 @@ def test_a_sentence_leaves_with_its_last_character_and_a_clause_as_soon_as_it_ma
     assert ended == len(text)
 
 
+@UNTIMED
 @given(SENTENCES)
 def test_no_clause_is_shorter_than_three_words(text: str) -> None:
     pieces = cut(text + ".")
     assert len(pieces) == 1 or all(len(piece.split()) >= MIN_CLAUSE_WORDS for piece in pieces)
 
 
+@UNTIMED
 @given(st.lists(st.text(alphabet="abc(`[,", min_size=1, max_size=8), max_size=300).map(" ".join))
 def test_no_chunk_is_longer_than_twice_the_most(text: str) -> None:
     for piece in cut(text):

@@ -1,4 +1,5 @@
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -97,7 +98,8 @@ async def test_noise_gives_no_text(whisper: FasterWhisper) -> None:
     if not noises:
         pytest.skip("no recordings beside the checkout")
     texts = {n.path.name: (await whisper.transcribe(read_audio(n.path)[: 3 * RATE])).text for n in noises}
-    assert sum(text != "" for text in texts.values()) <= 1, texts
+    # A dog that barks "left, left" is believed.
+    assert sum(text != "" for text in texts.values()) <= len(noises) / 10, texts
 
 
 @pytest.mark.engines
@@ -271,8 +273,6 @@ async def test_a_broken_model_is_a_stage_error(tmp_path: Path) -> None:
 
 @pytest.mark.engines
 async def test_no_thread_is_left_after_close() -> None:
-    import threading
-
     before = set(threading.enumerate())
     async with started(SttSettings()) as engine:
         await engine.transcribe(read_audio(GO.path))

@@ -19,26 +19,33 @@ from voice_agent.stages.synthesizer.xtts import RATE, XttsSynthesizer
 HAS_XTTS = importlib.util.find_spec("TTS") is not None
 needs_xtts = [pytest.mark.xtts, pytest.mark.skipif(not HAS_XTTS, reason="needs the xtts extra (make xtts)")]
 LETTERS = "abcdefghijklmnopqrstuvwxyz.,!?' "
-LONGEST_S = 9.3
-"""What 198 audio tokens sound like: where the tiny model stops if it does not stop by itself."""
+TEXTS = [
+    "hello there.",
+    "how are you today?",
+    "the train leaves at noon from platform nine.",
+    "no.",
+    "please, take a seat and wait for the doctor.",
+    "what a strange and lovely morning this is!",
+]
 
 
 def make_checkpoint(folder: Path) -> None:
     """A whole XTTS v2 checkpoint of some 20 M random parameters, which always picks the likeliest token."""
-    from voice_agent.stages.synthesizer import xtts_model  # first: it makes torchaudio importable
-
     import torch
-    from TTS.tts.configs.xtts_config import XttsArgs
+
+    from voice_agent.stages.synthesizer.xtts_model import Xtts, XttsArgs, XttsConfig
 
     torch.manual_seed(7)
     specials = ["[STOP]", "[UNK]", "[SPACE]", "[START]", "[en]"]
-    vocabulary = {token: id for id, token in enumerate([*specials, *LETTERS])}
-    tokens = {"content": "", "single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
-    added = [tokens | {"id": id, "content": token, "special": True} for id, token in enumerate(specials)]
-    model = {"type": "BPE", "unk_token": "[UNK]", "vocab": vocabulary, "merges": []}
-    (folder / "vocab.json").write_text(
-        json.dumps({"version": "1.0", "added_tokens": added, "pre_tokenizer": {"type": "Whitespace"}, "model": model})
-    )
+    vocabulary = {token: index for index, token in enumerate([*specials, *LETTERS])}
+    plain = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    tokenizer = {
+        "version": "1.0",
+        "added_tokens": [{"id": index, "content": token, **plain} for index, token in enumerate(specials)],
+        "pre_tokenizer": {"type": "Whitespace"},
+        "model": {"type": "BPE", "unk_token": "[UNK]", "vocab": vocabulary, "merges": []},
+    }
+    (folder / "vocab.json").write_text(json.dumps(tokenizer))
     args = XttsArgs(
         gpt_layers=2,
         gpt_n_model_channels=64,
@@ -53,15 +60,15 @@ def make_checkpoint(folder: Path) -> None:
         gpt_stop_text_token=vocabulary["[STOP]"],
         decoder_input_dim=64,
     )
-    config = xtts_model.XttsConfig(model_args=args, top_k=1, languages=["en"])
+    config = XttsConfig(model_args=args, top_k=1, languages=["en"])
     config.save_json(str(folder / "config.json"))
-    torch.save({"model": xtts_model.Xtts(config).state_dict()}, folder / "model.pth")
+    model = Xtts(config)
+    for weight in model.gpt.gpt.h.parameters():
+        if weight.dim() > 1:
+            torch.nn.init.normal_(weight, std=0.3)  # enough attention for other words to sound otherwise
+    torch.save({"model": model.state_dict()}, folder / "model.pth")
     speakers = {
         name: {"gpt_cond_latent": torch.randn(1, 32, 64), "speaker_embedding": torch.randn(1, 512, 1)}
         for name in ("Ann", "Bob")
     }
     torch.save(speakers, folder / "speakers_xtts.pth")
-
-
-if __name__ == "__main__":
-    pass

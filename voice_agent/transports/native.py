@@ -24,7 +24,7 @@ from voice_agent.events import (
     TurnTimeline,
     UserTranscript,
 )
-from voice_agent.session import Session, SessionOptions
+from voice_agent.session import ClientTooSlow, Session, SessionOptions
 
 log = logging.getLogger(__name__)
 
@@ -117,6 +117,8 @@ async def serve(socket: WebSocket, agent: Agent) -> None:
     except* Refused as group:
         refusal = _only(group)
         end = Closed(status.WS_1013_TRY_AGAIN_LATER, refusal.code, str(refusal))
+    except* ClientTooSlow as group:
+        end = Closed(status.WS_1013_TRY_AGAIN_LATER, "slow_client", str(_only(group)))
     except* Exception as group:
         log.exception("a session failed", exc_info=group)
         end = Closed(status.WS_1011_INTERNAL_ERROR, "internal_error", "the session failed; connect again")
@@ -166,27 +168,32 @@ def _options(start: Start, agent: Agent) -> SessionOptions:
     )
 
 
-async def _read(socket: WebSocket, session: Session, message: ClientMessage | Pcm16 | None) -> None:
+async def _read(socket: WebSocket, session: Session, first: ClientMessage | Pcm16 | None) -> None:
     """Take messages until the client stops or goes."""
-    while True:
+    going = first is None or await _take(session, first)
+    while going:
         try:
-            match message:
-                case np.ndarray():
-                    await session.hear(message)
-                case Played():
-                    session.played(message.response, message.ms)
-                case Text():
-                    session.read(message.text)
-                case Interrupt():
-                    session.interrupt()
-                case Start():
-                    raise BadMessage("late_start", "start: the session has begun; start goes first, on a new connection")
-                case Stop():
-                    return
-            message = None
-            message = await _receive(socket)
+            going = await _take(session, await _receive(socket))
         except BadMessage as bad:
             session.report(SessionError(bad.code, str(bad)))
+
+
+async def _take(session: Session, message: ClientMessage | Pcm16) -> bool:
+    """Do what a message asks; whether the conversation goes on."""
+    match message:
+        case np.ndarray():
+            await session.hear(message)
+        case Played():
+            session.played(message.response, message.ms)
+        case Text():
+            session.read(message.text)
+        case Interrupt():
+            session.interrupt()
+        case Start():
+            raise BadMessage("late_start", "start: the session has begun; start goes first, on a new connection")
+        case Stop():
+            return False
+    return True
 
 
 async def _write(socket: WebSocket, session: Session) -> None:
@@ -199,9 +206,7 @@ async def _write(socket: WebSocket, session: Session) -> None:
                 else:
                     await socket.send_json(_message(event))
         except TimeoutError:
-            raise Closed(
-                status.WS_1013_TRY_AGAIN_LATER, "slow_client", f"nothing was read for {SEND_WITHIN_S:.0f} s"
-            ) from None
+            raise ClientTooSlow(f"nothing was read for {SEND_WITHIN_S:.0f} s") from None
 
 
 async def _warn_of_the_end(agent: Agent) -> None:
@@ -220,8 +225,9 @@ async def _receive(socket: WebSocket) -> ClientMessage | Pcm16:
     received = await socket.receive()
     if received["type"] == "websocket.disconnect":
         raise WebSocketDisconnect(received.get("code", status.WS_1005_NO_STATUS_RCVD))
-    data, text = received.get("bytes"), received.get("text")
-    size = len(data) if data is not None else len(text)
+    data: bytes | None = received.get("bytes")
+    text: str = received.get("text") or ""
+    size = len(text if data is None else data)
     if size > MAX_MESSAGE:
         raise Closed(
             status.WS_1009_MESSAGE_TOO_BIG, "too_large", f"a message of {size} bytes; at most {MAX_MESSAGE} are taken"
@@ -243,7 +249,7 @@ def _parse(text: str) -> ClientMessage:
         case "json_invalid":
             raise BadMessage("invalid_json", f"not JSON: {detail['ctx']['error']}")
         case "union_tag_invalid":
-            raise BadMessage("unknown_type", f"type {detail['ctx']['tag']}: known are {detail['ctx']['expected_tags']}")
+            raise BadMessage("unknown_type", f"there is no type {detail['ctx']['tag']!r}; known are {detail['ctx']['expected_tags']}")
         case "union_tag_not_found" | "model_attributes_type" | "dict_type":
             raise BadMessage("unknown_type", "a message is a JSON object with a type")
         case _ if field.endswith("_rate"):

@@ -40,7 +40,9 @@ _RAISED: Final = re.compile(r"[²³]*[⁰¹⁴-⁹⁻⁺][²³⁰¹⁴-⁹]*(?<!
 
 _DASH: Final = re.compile(r"\s[–—-]+(?=\s|$)|(?<!\w)[–—-]+\s|[–—]|--+|[()\[\]{}|]")
 _CLOSED: Final = re.compile(r"[)\]}|\s]+$")
-_CALL: Final = re.compile(r"(?<=\w)\((s?|[^()\s]*)\)")
+_CALL: Final = re.compile(r"(?<=\w)\(([^()]*)\)")
+_EMOJI_STOP: Final = re.compile(r"(?<=\w)\s*[\u2600-\u27bf\U0001f000-\U0001faff\ufe0f\u200d]+\s+(?=[A-Z])")
+"""Emoji in place of a stop: "I'm Aria 👋 How can I help?"."""
 _UNSAID: Final = re.compile(r"[^\w\s.,;:!?'-]|_")
 _EDGE: Final = re.compile(r"(?<!\w)['-]+|['-]+(?!\w)")
 _STOPS: Final = re.compile(r"\s*([.,;:!?](?:\s*[.,;:!?])*)")
@@ -88,6 +90,7 @@ def _strongest(match: re.Match[str]) -> str:
 def _clean(text: str) -> str:
     """Nothing but words and punctuation, tidily."""
     text = text.replace("…", "...")
+    text = _EMOJI_STOP.sub(". ", text)
     text = _CALL.sub(lambda m: "s" if m[1] == "s" else f" {m[1]} ", text)
     text = _DASH.sub(", ", _CLOSED.sub("", text))
     text = _UNSAID.sub(lambda m: m[0] if _sayable(m[0]) else " ", text)

@@ -102,7 +102,11 @@ DATES: Final = (
         r"\b([A-Z]\s?[A-Z])\.?\s(\d{5})(?:-(\d{4}))?\b(?![,.]\d)",
         lambda m: f"{m[1]} {codes(m[2] + (f'-{m[3]}' if m[3] else ''))}",
     ),
-    Rule(r"\b([A-Z]{1,3})(\d{3,4})\b(?![,.]\d)", lambda m: f"{m[1]} {digits(m[2])}"),
+    Rule(r"\b([A-Z]{1,3})(\d{3,4}(?:-\d+)*)\b(?![,.]\d)", lambda m: f"{m[1]} {codes(m[2])}"),
+    Rule(
+        r"\b(?=\d*[A-Z])(?=[A-Z]*\d)[A-Z\d]{8,}\b",
+        lambda m: " ".join(digits(c) if c.isdecimal() else c for c in m[0]),
+    ),
     Rule(
         r"\b(\d{4})-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])(?:T(?=\d\d:\d\d)|(?![\d-]))",
         lambda m: _date(m[1], int(m[2]), m[3]) + ("," if m[0].endswith("T") else ""),
@@ -110,6 +114,12 @@ DATES: Final = (
     ),
     Rule(r"(?<![\d/.])(\d{1,2})([/.])(\d{1,2})\2(\d{4})(?![\d/]|\.\d)", _numeric),
     Rule(r"(?<![\d/])(\d{1,2})(/)(\d{1,2})/(\d\d)(?![\d/])", _numeric, needs="/"),
+    # A nought in front makes it a date: "11/03" is no fraction.
+    Rule(
+        r"(?<![\d/.])(?=0|\d\d?/0)(0?[1-9]|1[0-2])/(0?[1-9]|[12]\d|3[01])(?![\d/]|\.\d)",
+        lambda m: _date(None, int(m[1]), m[2]),
+        needs="/",
+    ),
     Rule(rf"(\b[Tt]he\s)?{_DAY}\s(?:of\s)?{_MONTH}(?:,?\s{_YEAR})?", _day_month),
     Rule(rf"{_MONTH}\s{_DAY}(?:\s?[–-]\s?{_DAY})?(?:,?\s{_YEAR})?", _month_day),
     Rule(rf"{_MONTH},?\s{_YEAR}", lambda m: f"{_month(m[1])} {year(m[2])}"),

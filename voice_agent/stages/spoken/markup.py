@@ -14,7 +14,7 @@ _FENCE: Final = re.compile(r"\s*(```|~~~)(?!.*```)")
 _RULE: Final = re.compile(r"[\s|:*_=-]*")
 """A horizontal rule, the line under a heading or under a table's head."""
 _QUOTE: Final = re.compile(r"^\s*(?:>\s?)+")
-_HEADING: Final = re.compile(r"\s*#{1,6}\s+(.*?)\s*#*\s*")
+_HEADING: Final = re.compile(r"\s*#{1,6}\s+")
 _BULLET: Final = re.compile(r"\s*[-*+•‣◦▪●]\s+(?:\[[ xX]\]\s*)?")
 _ITEM: Final = re.compile(r"\s*(?:(\d{1,3})\.|\(?(\d{1,2})\))\s+")
 _ENDED: Final = re.compile(r".*[.!?:;,…]\W*", re.S)
@@ -95,8 +95,8 @@ def prose(text: str) -> Iterator[str]:
             continue
         line = _QUOTE.sub("", line, count=1)
         block = index < len(lines) - 1
-        if heading := _HEADING.fullmatch(line):
-            line, block = heading[1], True
+        if heading := _HEADING.match(line):
+            line, block = line[heading.end() :].rstrip("# "), True
         elif bullet := _BULLET.match(line):
             line, block = line[bullet.end() :], True
         if item := _ITEM.match(line):

@@ -111,11 +111,12 @@ def _year_or_count(match: re.Match[str]) -> str:
     return year(match[0]) if match[0] >= "1700" and not counted else cardinal(match[0])
 
 
-def _mixed(match: re.Match[str]) -> str:
-    part = fraction(match[2], match[3])
+def mixed(whole: str, over: str, under: str) -> str:
+    """1 1/2 -> "one and a half"."""
+    part = fraction(over, under)
     if part.startswith("one "):
         part = ("an" if part[4] == "e" else "a") + part[3:]
-    return f"{cardinal(match[1])} and {part}"
+    return f"{cardinal(whole)} and {part}"
 
 
 def _decade(match: re.Match[str]) -> str:
@@ -136,6 +137,7 @@ RANGES: Final = (
     # "9/11" and "24/7" are names.
     Rule(r"\b24/7\b", "twenty-four seven"),
     Rule(r"\b9/11\b", "nine eleven"),
+    Rule(r"\b50/50\b", "fifty-fifty"),
     Rule(r"\bv\.?(?=\d)", "version ", needs="v"),
     Rule(r"(?<![\d.])(\d+(?:\.\d+){2,})(?!\d)", _version, needs="."),
     Rule(
@@ -156,12 +158,12 @@ RANGES: Final = (
 RULES: Final = (
     Rule(r"(?<=[A-Za-z])-(?=\d)|(?<=\d)-(?=[A-Za-z])", " ", needs="-"),
     # Fractions and ordinals.
-    Rule(r"\b(\d+)\s(\d)/([2-9])\b(?!/)", _mixed, needs="/"),
+    Rule(r"\b(\d+)\s(\d)/([2-9])\b(?!/)", lambda m: mixed(m[1], m[2], m[3]), needs="/"),
     Rule(r"(?<![\d/.])(\d{1,3})/(\d{1,3})(?![\d/]|\.\d)", lambda m: fraction(m[1], m[2]), needs="/"),
     Rule(r"\b(\d{1,3}(?:,\d{3})+|\d+)(?:st|nd|rd|th)\b", lambda m: ordinal(m[1])),
     Rule(rf"(?<![\w,.$#]){_YEAR}(?![\w%]|[,.]\d)", _year_or_count),
     # What is left.
-    Rule(rf"({NUMBER})([kKMBT]|[mb]n)\b", lambda m: f"{number(m[1])} {SCALES[m[2]]}"),
+    Rule(rf"({NUMBER})([kKMT]|[mb]n|B(?=\s[a-z]))\b", lambda m: f"{number(m[1])} {SCALES[m[2]]}"),
     Rule(r"(?<![\d])\.\d+", lambda m: number(m[0]), needs="."),
     Rule(NUMBER, lambda m: number(m[0])),
 )

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from voice_agent.stages.spoken.numbers import NUMBER, SCALES, cardinal, number
+from voice_agent.stages.spoken.numbers import NUMBER, SCALES, cardinal, fraction, mixed, number
 from voice_agent.stages.spoken.rules import Rule
 from voice_agent.stages.spoken.units import PER, TOUCHING, UNITS
 
@@ -69,6 +69,13 @@ def _count(text: str, name: str) -> str:
     return f"{cardinal(text)} {name}{'' if text == '1' else 's'}"
 
 
+def _part(match: re.Match[str]) -> str:
+    """1/2 tsp, 1 1/2 cm, 120/80 mmHg."""
+    whole, top, bottom, symbol = match.groups()
+    several = whole or int(top) > int(bottom)
+    return f"{mixed(whole, top, bottom) if whole else fraction(top, bottom)} {UNITS[symbol][bool(several)]}"
+
+
 def _feet(match: re.Match[str]) -> str:
     feet = f"{cardinal(match[1])} {'foot' if match[1] == '1' else 'feet'}"
     return f"{feet} {number(match[2])}" if match[2] else feet
@@ -122,6 +129,11 @@ MEASURES: Final = (
     Rule(rf"({NUMBER})\s?in\.(?=\s[a-z]|[,;)]|\s*$)", lambda m: f"{number(m[1])} inches", needs="."),
     Rule(rf"(?<![\w.])({NUMBER})(?:x|\sx\s|×)(?={NUMBER})", lambda m: f"{number(m[1])} by", needs="x×"),
     Rule(rf"({NUMBER})x\b", lambda m: f"{number(m[1])} times", needs="x"),
+    Rule(
+        rf"(?<![\w.,/])(?:(\d+)\s)?(\d{{1,3}})/(\d{{1,3}})\s?({_APART})(?![\w°²³])",
+        _part,
+        needs="/",
+    ),
     Rule(
         rf"(?<![\w.,])({NUMBER})(?:[\s-]?({_APART})|({_TOUCH}))(?:/({_alternatives(PER)}))?"
         r"(?![\w°²³])(?:\.(?=\s+[a-z\d]|[,;)]))?",

@@ -40,7 +40,7 @@ def _email(match: re.Match[str]) -> str:
 
 
 ADDRESSES: Final = (
-    Rule(r"\b([\w.+-]+)@([\w-]+(?:\.[\w-]+)+)", _email, needs="@"),
+    Rule(r"\b([\w.+-]{1,64})@([\w-]+(?:\.[\w-]+)+)", _email, needs="@"),
     Rule(
         r"\b(?:https?://|ftp://)(?:www\.)?([\w-]+(?:\.[\w-]+)*(?::\d+)?)(/[^\s,;\"'<>)\]]*[\w/])?",
         _web,
@@ -108,6 +108,7 @@ ABBREVIATIONS: Final = (
     Rule(r"\b((?:[A-Z][a-z]+|\d+(?:st|nd|rd|th)) )?St\.", _saint, needs="."),
     Rule(r"(?:\b[Nn]os?\.\s?|[#№]\s?)(?=\d)", "number", needs=".#№"),
     Rule(r"\bp\.\s?(?=\d)", "page", needs="."),
+    Rule(r"\bc\.\s?(?=\d{3})", "circa", needs="."),
     Rule(r"\bOp\.\s?(?=\d)", "Opus", needs="."),
     Rule(
         rf"\b({_DAYS})\.?\s?[-–]\s?({_DAYS})\b\.?",
@@ -203,7 +204,8 @@ MATHS: Final = (
         lambda m: {"2": "squared", "3": "cubed"}.get(m[1], f"to the power of {m[1]}"),
         needs="^",
     ),
-    Rule(rf"(?<={_OPERAND})\s/\s(?=[\w(])", "divided by", needs="/"),
+    Rule(r"(?<=[\d)])\s/\s(?=[\d(])|(?<=\b[a-z])\s/\s(?=[a-z]\b)", "divided by", needs="/"),
+    Rule(r"\s/\s", ",", needs="/"),
     Rule(r"(?<=[\w)])\s[×*]\s(?=[\w(])|(?<=\d)[×*](?=[\d(].*=)|(?<=[a-z)])×(?=[a-z(])", "times", needs="×*"),
 )
 

@@ -13,10 +13,11 @@ from onnxruntime import InferenceSession
 
 from voice_agent.audio import Pcm16, to_pcm16
 from voice_agent.config import ModelsSettings, TtsSettings
-from voice_agent.errors import SettingsError, StageError
+from voice_agent.errors import StageError
 from voice_agent.models import ensure
 from voice_agent.stages.synthesizer.edges import Audio, Edges, pause_ms, speakable
 from voice_agent.stages.synthesizer.runtime import open_session
+from voice_agent.stages.synthesizer.voices import check_voice, default_first
 from voice_agent.stages.worker import Worker
 
 WEIGHTS: Final = "kokoro-82m-v1.0-int8"
@@ -49,9 +50,8 @@ class KokoroSynthesizer:
             SettingsError: `tts.voice` is unknown.
         """
         self._engine = await self._worker.run(self._load)
-        default = self._settings.voice or DEFAULT_VOICE
-        self.voices = tuple(sorted(self._engine.styles, key=lambda name: (name != default, name)))
-        async for _ in self.stream(WARM_UP, voice=default):
+        self.voices = default_first(self._engine.styles, self._settings.voice or DEFAULT_VOICE)
+        async for _ in self.stream(WARM_UP):
             pass
 
     def stream(
@@ -77,10 +77,7 @@ class KokoroSynthesizer:
         if self._engine is None:
             raise StageError("synthesizer", "Kokoro was not started")
         name = voice or self.voices[0]
-        if name not in self._engine.styles:
-            raise SettingsError(
-                f"voice: Kokoro has no voice {name!r}; it has {', '.join(sorted(self.voices))}."
-            )
+        check_voice("voice", name, self.voices)
         if not speakable(text):
             return
         for sentence in self._engine.sentences(text, name):

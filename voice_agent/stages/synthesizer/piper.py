@@ -19,6 +19,7 @@ from voice_agent.errors import SettingsError, StageError
 from voice_agent.models import catalog, ensure
 from voice_agent.stages.synthesizer.edges import Audio, Edges, pause_ms, speakable
 from voice_agent.stages.synthesizer.runtime import open_session
+from voice_agent.stages.synthesizer.voices import check_voice
 from voice_agent.stages.worker import Worker
 
 DEFAULT_VOICE: Final = "en_US-joe-medium"
@@ -56,11 +57,8 @@ class PiperSynthesizer:
         self.rate: int = _read_config(self._path).sample_rate if self._path else CATALOG_RATE
         self.voices: tuple[str, ...] = ()
         offered = [name.removeprefix(CATALOG_PREFIX) for name in catalog() if name.startswith(CATALOG_PREFIX)]
-        if not self._path and self._name not in offered:
-            raise SettingsError(
-                f"tts.voice: Piper has no voice {self._name!r}. It has {', '.join(offered)}; any other can "
-                "be given as the path of its .onnx file, with its .onnx.json beside it."
-            )
+        if not self._path:
+            check_voice("tts.voice (a Piper voice, or the path of an .onnx)", self._name, offered)
 
     async def start(self) -> None:
         """Load the voice and speak a sentence; see `Synthesizer`."""
@@ -97,13 +95,13 @@ class PiperSynthesizer:
     def _speak(self, text: str, speaker: str | None) -> Generator[Pcm16, None, None]:
         if self._voice is None:
             raise StageError("synthesizer", "Piper was not started")
-        if speaker is not None and speaker not in self.voices:
-            raise SettingsError(f"voice: Piper has no voice {speaker!r}; it has {', '.join(self.voices)}.")
+        speaker = speaker or self.voices[0]
+        check_voice("voice", speaker, self.voices)
         if not speakable(text):
             return
         for phonemes in self._voice.sentences(text):
             edges = Edges(self.rate)
-            for audio in self._voice.pieces(phonemes, speaker or self.voices[0], self._settings.speed):
+            for audio in self._voice.pieces(phonemes, speaker, self._settings.speed):
                 if len(sound := edges.feed(audio)):
                     yield to_pcm16(sound)
             if len(end := edges.finish(pause_ms("".join(phonemes)))):

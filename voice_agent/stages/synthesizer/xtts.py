@@ -13,6 +13,7 @@ from voice_agent.audio import Pcm16, to_pcm16
 from voice_agent.config import ModelsSettings, TtsSettings
 from voice_agent.errors import SettingsError, StageError, WeightsError
 from voice_agent.stages.synthesizer.edges import Edges, pause_ms, speakable
+from voice_agent.stages.synthesizer.voices import check_voice, default_first
 from voice_agent.stages.worker import Worker
 
 if TYPE_CHECKING:
@@ -20,11 +21,10 @@ if TYPE_CHECKING:
 
 RATE: Final = 24_000
 CHECKPOINT_FILES: Final = ("config.json", "model.pth", "vocab.json")
-CATALOG_NAME: Final = "tts_models/multilingual/multi-dataset/xtts_v2"
-"""What Coqui's model manager calls the weights."""
 LICENCE_NOTE: Final = (
     "Coqui's XTTS weights are licensed for non-commercial use only (CPML, https://coqui.ai/cpml). If you "
-    "accept that, set COQUI_TOS_AGREED=1 to download them (1.9 GB), or tts.checkpoint to a folder with them."
+    "accept that, set COQUI_TOS_AGREED=1 to download them (1.9 GB; not with models.offline), or set "
+    "tts.checkpoint to a folder with them."
 )
 WARM_UP: Final = "Hello there."
 
@@ -47,9 +47,10 @@ class XttsSynthesizer:
             SettingsError: `tts.voice` or `tts.speaker_wav` is not there.
         """
         self._model = await self._worker.run(self._load)
-        default = self._settings.voice or next(iter(self._model.voices))
-        self.voices = tuple(sorted(self._model.voices, key=lambda name: name != default))
-        async for _ in self.stream(WARM_UP, voice=default):
+        self.voices = default_first(
+            self._model.voices, self._settings.voice or next(iter(self._model.voices))
+        )
+        async for _ in self.stream(WARM_UP):
             pass
 
     def stream(
@@ -70,6 +71,11 @@ class XttsSynthesizer:
         self._model = None
 
     def _load(self) -> "XttsModel":
+        folder = self._settings.checkpoint
+        if folder:
+            _check_complete(folder.expanduser())
+        elif self._models.offline or os.environ.get("COQUI_TOS_AGREED") != "1":
+            raise WeightsError(f"tts.checkpoint is not set. {LICENCE_NOTE}")
         try:
             from voice_agent.stages.synthesizer import xtts_model
         except ImportError as error:
@@ -77,15 +83,8 @@ class XttsSynthesizer:
                 "synthesizer",
                 f"tts.engine: XTTS needs packages that are not installed ({error}). Run `make xtts`.",
             ) from error
-        if self._settings.checkpoint:
-            folder = _checked(self._settings.checkpoint.expanduser())
-        elif os.environ.get("COQUI_TOS_AGREED") != "1":
-            raise WeightsError(f"tts.checkpoint is not set. {LICENCE_NOTE}")
-        else:
-            folder = _checked(
-                xtts_model.download(CATALOG_NAME, self._models.dir, offline=self._models.offline)
-            )
-        return xtts_model.XttsModel(folder, self._settings.speaker_wav)
+        folder = folder or xtts_model.download(self._models.dir)
+        return xtts_model.XttsModel(folder.expanduser(), self._settings.speaker_wav)
 
     def _speak(
         self, text: str, voice: str | None, language: str, stop: threading.Event
@@ -93,11 +92,9 @@ class XttsSynthesizer:
         if self._model is None:
             raise StageError("synthesizer", "XTTS was not started")
         name = voice or self.voices[0]
-        if name not in self._model.voices:
-            raise SettingsError(
-                f"voice: XTTS has no voice {name!r}; it has {', '.join(sorted(self._model.voices))}."
-            )
-        if language not in self._model.languages:
+        check_voice("voice", name, self.voices)
+        spoken = {known.split("-")[0] for known in self._model.languages}  # it knows "zh-cn" and takes "zh"
+        if language.split("-")[0] not in spoken:
             raise SettingsError(
                 f"language: XTTS does not speak {language!r}; it speaks {', '.join(self._model.languages)}."
             )
@@ -111,9 +108,7 @@ class XttsSynthesizer:
             yield to_pcm16(end)
 
 
-def _checked(folder: Path) -> Path:
-    """`folder`, which holds a checkpoint."""
+def _check_complete(folder: Path) -> None:
     missing = [name for name in CHECKPOINT_FILES if not (folder / name).is_file()]
     if missing:
         raise WeightsError(f"tts.checkpoint: {folder} has no {', '.join(missing)}. {LICENCE_NOTE}")
-    return folder

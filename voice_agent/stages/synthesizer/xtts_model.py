@@ -37,10 +37,12 @@ def _import_torchaudio() -> None:
 
 _import_torchaudio()
 
-from TTS.tts.configs.xtts_config import XttsConfig  # noqa: E402
+from TTS.tts.configs.xtts_config import XttsArgs, XttsConfig  # noqa: E402
 from TTS.tts.models.xtts import Xtts  # noqa: E402
 from TTS.utils.manage import ModelManager  # noqa: E402
 
+COQUI_NAME: Final = "tts_models/multilingual/multi-dataset/xtts_v2"
+"""What Coqui's model manager calls the weights."""
 CHUNK_TOKENS: Final = 20
 """Audio tokens in a piece: 0.93 s. Coqui's own choice; each piece decodes the whole sentence again."""
 CLONE_RATE: Final = 22_050
@@ -49,23 +51,21 @@ CLONE_LEAST_S: Final = 1.0
 """Least that it needs to hear, seconds (its own limit is 0.33, its authors ask for 3 to 6)."""
 
 
-def download(name: str, directory: Path, *, offline: bool) -> Path:
-    """The folder of Coqui's weights, fetched by its model manager if need be.
+def download(directory: Path) -> Path:
+    """The folder with Coqui's weights, fetched into Hugging Face's cache by Coqui's model manager if need be.
+
+    The manager wants the environment variable COQUI_TOS_AGREED to be 1, and a place (`directory`) of its own.
 
     Raises:
-        WeightsError: they are not there and can't be fetched.
+        WeightsError: they can't be fetched.
     """
-    manager = ModelManager(output_prefix=directory)
-    folder = Path(manager.output_prefix) / name.replace("/", "--")
-    if offline:
-        return folder
     try:
-        manager.download_model(name)
+        weights, _, _ = ModelManager(output_prefix=directory, progress_bar=True).download_model(COQUI_NAME)
     except Exception as error:  # whatever its HTTP clients raise
         raise WeightsError(
-            f"{name} could not be downloaded ({error}). Set tts.checkpoint to a folder that has it."
+            f"{COQUI_NAME} could not be downloaded ({error}). Set tts.checkpoint to a folder that has it."
         ) from error
-    return folder
+    return Path(weights).parent
 
 
 class _Stop(StoppingCriteria):  # type: ignore[misc]

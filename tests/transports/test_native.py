@@ -1,0 +1,322 @@
+"""The native wire, with scripted engines behind it."""
+
+import asyncio
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from fastapi import FastAPI, WebSocket
+from fastapi.testclient import TestClient
+from starlette.testclient import WebSocketTestSession
+from starlette.websockets import WebSocketDisconnect
+
+from tests.scripted import MS_PER_CHARACTER, Script, silence, speech
+from voice_agent.agent import Agent
+from voice_agent.audio import Pcm16
+from voice_agent.config import ServerSettings, Settings
+from voice_agent.transports import native
+
+
+@pytest.fixture
+def script() -> Script:
+    script = Script()
+    script.generator.delay_s = script.synthesizer.delay_s = script.transcriber.delay_s = 0.0
+    return script
+
+
+@pytest.fixture
+def agent(script: Script) -> Agent:
+    agent = Agent(Settings(server=ServerSettings(max_sessions=2)), script.engines())
+    agent.ready = True
+    return agent
+
+
+@pytest.fixture
+def client(agent: Agent) -> Iterator[TestClient]:
+    app = FastAPI()
+
+    @app.websocket("/ws")
+    async def _ws(socket: WebSocket) -> None:
+        await native.serve(socket, agent)
+
+    with TestClient(app) as client:
+        yield client
+
+
+@pytest.fixture
+def wire(client: TestClient) -> Iterator[WebSocketTestSession]:
+    """A connection whose session has begun."""
+    with client.websocket_connect("/ws") as socket:
+        socket.send_json({"type": "start"})
+        assert receive(socket)["type"] == "ready"
+        yield socket
+
+
+def receive(socket: WebSocketTestSession) -> dict[str, Any]:
+    """The next message; audio comes as {"type": "audio", "pcm": ...}."""
+    message = socket.receive()
+    if message["type"] == "websocket.close":
+        raise WebSocketDisconnect(message["code"])
+    if message.get("bytes") is not None:
+        return {"type": "audio", "pcm": np.frombuffer(message["bytes"], "<i2")}
+    loaded: dict[str, Any] = json.loads(message["text"])
+    return loaded
+
+
+def until(socket: WebSocketTestSession, kind: str) -> list[dict[str, Any]]:
+    """Every message up to the first of a kind."""
+    messages = [receive(socket)]
+    while messages[-1]["type"] != kind:
+        messages.append(receive(socket))
+    return messages
+
+
+def send_audio(socket: WebSocketTestSession, *parts: Pcm16) -> None:
+    socket.send_bytes(np.concatenate(parts).astype("<i2").tobytes())
+
+
+def close_code(socket: WebSocketTestSession) -> int:
+    with pytest.raises(WebSocketDisconnect) as caught:
+        receive(socket)
+    return int(caught.value.code)
+
+
+def test_a_spoken_turn(wire: WebSocketTestSession, script: Script) -> None:
+    script.transcriber.texts = ["what time is it"]
+    script.generator.replies = ["It is noon."]
+    send_audio(wire, silence(500), speech(1000), silence(800))
+    messages = until(wire, "timeline")
+    kinds = [message["type"] for message in messages]
+    assert [kind for kind in dict.fromkeys(kinds)] == [
+        "speech_started",
+        "speech_stopped",
+        "transcript",
+        "response_started",
+        "response_text",
+        "audio",
+        "response_ended",
+        "timeline",
+    ]
+    by_type = {message["type"]: message for message in messages}
+    assert by_type["speech_started"]["ms"] == 500
+    assert by_type["speech_stopped"]["ms"] == 1500
+    assert by_type["transcript"] == {"type": "transcript", "turn": 1, "text": "what time is it", "final": True}
+    response = by_type["response_started"]["response"]
+    assert by_type["response_started"]["turn"] == 1
+    assert by_type["response_text"]["response"] == response
+    pcm = np.concatenate([message["pcm"] for message in messages if message["type"] == "audio"])
+    length = MS_PER_CHARACTER * len("It is noon.")
+    assert len(pcm) == pytest.approx(length * 24, rel=0.01)
+    ended = by_type["response_ended"]
+    assert (ended["response"], ended["reason"]) == (response, "completed")
+    assert ended["heard_ms"] == pytest.approx(length, abs=5)
+    assert {"last_speech", "end_of_turn", "first_audio_sent"} <= set(by_type["timeline"]["steps"])
+
+
+def test_the_rates_are_the_ones_asked_for(client: TestClient) -> None:
+    with client.websocket_connect("/ws") as socket:
+        socket.send_json({"type": "start", "input_rate": 8000, "output_rate": 48_000})
+        ready = receive(socket)
+        assert (ready["input_rate"], ready["output_rate"]) == (8000, 48_000)
+        send_audio(socket, silence(500, 8000), speech(1000, 8000), silence(800, 8000))
+        messages = until(socket, "response_ended")
+    assert messages[0]["ms"] == pytest.approx(500, abs=20)
+    samples = sum(len(message["pcm"]) for message in messages if message["type"] == "audio")
+    assert samples == pytest.approx(messages[-1]["heard_ms"] * 48, rel=0.01)
+
+
+def test_start_may_be_left_out(client: TestClient) -> None:
+    with client.websocket_connect("/ws") as socket:
+        send_audio(socket, silence(100), speech(500))
+        ready, started = receive(socket), receive(socket)
+    assert (ready["type"], ready["input_rate"], ready["output_rate"]) == ("ready", 16_000, 24_000)
+    assert started == {"type": "speech_started", "ms": 100}
+
+
+def test_a_client_that_only_listens_is_greeted(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "GREETING_S", 0.01)
+    with client.websocket_connect("/ws") as socket:
+        assert receive(socket)["type"] == "ready"
+
+
+def test_typed_text_is_answered_with_the_given_instructions(client: TestClient, script: Script) -> None:
+    with client.websocket_connect("/ws") as socket:
+        socket.send_json({"type": "start", "instructions": "Talk like a pirate."})
+        receive(socket)
+        socket.send_json({"type": "text", "text": "hello"})
+        messages = until(socket, "response_ended")
+    assert messages[0] == {"type": "transcript", "turn": 1, "text": "hello", "final": True}
+    assert [(m.role, m.content) for m in script.generator.asked[0]] == [
+        ("system", "Talk like a pirate."),
+        ("user", "hello"),
+    ]
+
+
+def test_interrupt_ends_the_response_and_playback_decides_what_was_heard(
+    wire: WebSocketTestSession, script: Script
+) -> None:
+    script.generator.replies = ["This is a rather long reply, which goes on and on for a while. " * 3]
+    wire.send_json({"type": "text", "text": "hello"})
+    response = until(wire, "audio")[-3]["response"]
+    wire.send_json({"type": "played", "response": response, "ms": 1000})
+    wire.send_json({"type": "interrupt"})
+    ended = until(wire, "response_ended")[-1]
+    assert ended["reason"] == "interrupted"
+    assert receive(wire)["type"] == "timeline"
+    wire.send_json({"type": "text", "text": "and now?"})
+    until(wire, "response_ended")
+    assert "This is a rather" in script.generator.asked[1][-2].content
+    assert len(script.generator.asked[1][-2].content) < 40
+
+
+def test_stop_closes_the_connection(wire: WebSocketTestSession) -> None:
+    wire.send_json({"type": "stop"})
+    assert close_code(wire) == 1000
+
+
+@pytest.mark.parametrize(
+    ("message", "code", "said"),
+    [
+        ("{", "invalid_json", "not JSON"),
+        ("", "invalid_json", "not JSON"),
+        ("[1]", "unknown_type", "JSON object with a type"),
+        ('"start"', "unknown_type", "JSON object with a type"),
+        ("{}", "unknown_type", "JSON object with a type"),
+        ('{"type": "dance"}', "unknown_type", "'dance'.*'played'"),
+        ('{"type": 7}', "unknown_type", "7"),
+        ('{"type": "played", "ms": 5}', "invalid_field", "response: .*required"),
+        ('{"type": "played", "response": "r", "ms": -1}', "invalid_field", "ms: .*greater"),
+        ('{"type": "played", "response": "r", "ms": "soon"}', "invalid_field", "ms: .*number"),
+        ('{"type": "text", "text": ""}', "invalid_field", "text: .*at least 1"),
+        ('{"type": "text", "text": "a", "loud": true}', "invalid_field", "loud: unknown field"),
+        ('{"type": "start"}', "late_start", "first"),
+    ],
+)
+def test_a_bad_message_is_named_and_the_session_goes_on(
+    wire: WebSocketTestSession, message: str, code: str, said: str
+) -> None:
+    wire.send_text(message)
+    answer = receive(wire)
+    assert (answer["type"], answer["code"]) == ("error", code)
+    assert re.search(said, answer["message"])
+    wire.send_json({"type": "text", "text": "still there?"})
+    assert until(wire, "response_ended")[-1]["reason"] == "completed"
+
+
+def test_half_a_sample_is_refused_and_the_session_goes_on(wire: WebSocketTestSession) -> None:
+    wire.send_bytes(b"\0" * 641)
+    answer = receive(wire)
+    assert (answer["type"], answer["code"]) == ("error", "odd_audio")
+    wire.send_bytes(b"")
+    send_audio(wire, speech(500))
+    assert receive(wire)["type"] == "speech_started"
+
+
+@pytest.mark.parametrize(
+    ("start", "code", "said"),
+    [
+        ({"input_rate": 44_100}, "unsupported_rate", "input_rate.*44100.*8000, 16000, 24000, 48000"),
+        ({"output_rate": "fast"}, "unsupported_rate", "output_rate"),
+        ({"voice": "nobody"}, "unknown_voice", "nobody.*one, two"),
+        ({"language": "English"}, "invalid_field", "language"),
+        ({"rate": 8000}, "invalid_field", "rate: unknown field"),
+    ],
+)
+def test_a_bad_start_is_named_and_may_be_sent_again(
+    client: TestClient, start: dict[str, Any], code: str, said: str
+) -> None:
+    with client.websocket_connect("/ws") as socket:
+        socket.send_json({"type": "start", **start})
+        answer = receive(socket)
+        assert (answer["type"], answer["code"]) == ("error", code)
+        assert re.search(said, answer["message"])
+        socket.send_json({"type": "start", "input_rate": 8000})
+        assert receive(socket)["input_rate"] == 8000
+
+
+@pytest.mark.parametrize("size", [native.MAX_MESSAGE + 2, 3 * native.MAX_MESSAGE])
+def test_a_message_that_is_too_large_closes_the_connection(wire: WebSocketTestSession, size: int) -> None:
+    wire.send_bytes(b"\0" * size)
+    assert receive(wire)["code"] == "too_large"
+    assert close_code(wire) == 1009
+
+
+def test_a_message_of_just_the_limit_is_heard(wire: WebSocketTestSession) -> None:
+    wire.send_bytes(b"\0" * native.MAX_MESSAGE)
+    wire.send_json({"type": "text", "text": "hello"})
+    assert receive(wire)["type"] == "transcript"
+
+
+def test_a_full_server_says_so(client: TestClient) -> None:
+    with client.websocket_connect("/ws") as one, client.websocket_connect("/ws") as two:
+        for socket in (one, two):
+            socket.send_json({"type": "start"})
+            receive(socket)
+        with client.websocket_connect("/ws") as three:
+            three.send_json({"type": "start"})
+            answer = receive(three)
+            assert (answer["type"], answer["code"]) == ("error", "server_full")
+            assert close_code(three) == 1013
+        one.send_json({"type": "stop"})
+        assert close_code(one) == 1000
+        with client.websocket_connect("/ws") as four:
+            four.send_json({"type": "start"})
+            assert receive(four)["type"] == "ready"
+
+
+def test_a_server_that_is_still_loading_says_so(client: TestClient, agent: Agent) -> None:
+    agent.ready = False
+    with client.websocket_connect("/ws") as socket:
+        socket.send_json({"type": "start"})
+        assert receive(socket)["code"] == "not_ready"
+        assert close_code(socket) == 1013
+
+
+def test_sessions_are_told_when_the_server_ends(client: TestClient, agent: Agent) -> None:
+    assert client.portal
+    with client.websocket_connect("/ws") as socket:
+        socket.send_json({"type": "start"})
+        receive(socket)
+        client.portal.call(agent.drain, 5.0)
+        assert receive(socket)["code"] == "shutting_down"
+        assert close_code(socket) == 1012
+
+
+def test_a_fault_of_ours_is_told_and_ends_only_that_session(client: TestClient, script: Script) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    with client.websocket_connect("/ws") as socket, pytest.MonkeyPatch.context() as patch:
+        socket.send_json({"type": "start"})
+        receive(socket)
+        patch.setattr(script.generator, "stream", broken)
+        socket.send_json({"type": "text", "text": "hello"})
+        assert until(socket, "error")[-1]["code"] == "internal_error"
+        assert close_code(socket) == 1011
+    with client.websocket_connect("/ws") as socket:
+        socket.send_json({"type": "text", "text": "hello"})
+        assert until(socket, "response_ended")[-1]["reason"] == "completed"
+
+
+def test_a_client_that_reads_nothing_is_given_up(
+    client: TestClient, agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(native, "SEND_WITHIN_S", 0.01)
+    blocked = False
+
+    async def block(_: WebSocket, message: dict[str, Any]) -> None:
+        nonlocal blocked
+        if message["type"] == "transcript" and not blocked:
+            blocked = True
+            await asyncio.Event().wait()
+        await original(_, message)
+
+    original = WebSocket.send_json
+    monkeypatch.setattr(WebSocket, "send_json", block)
+    with client.websocket_connect("/ws") as socket:
+        socket.send_json({"type": "text", "text": "hello"})
+        assert until(socket, "error")[-1]["code"] == "slow_client"
+        assert close_code(socket) == 1013
