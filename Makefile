@@ -54,8 +54,16 @@ xtts: .venv/xtts
 	@$(INSTALL) -r requirements/xtts.txt
 	@touch $@
 
+# PyTorch is left out of the last one: its build depends on the machine.
+COMPILE = $(BIN)/uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.11 \
+	--no-header --no-annotate --no-emit-index-url
+
 lock: .venv/dev
-	$(BIN)/python scripts/lock.py
+	$(INSTALL) uv
+	$(COMPILE) --generate-hashes -o requirements/base.txt
+	$(COMPILE) --generate-hashes --group dev -c requirements/base.txt -o requirements/dev.txt
+	echo "torch==2.13.0; sys_platform == 'none'" | $(COMPILE) --extra xtts -c requirements/dev.txt \
+		--override - -o requirements/xtts.txt
 
 clean:
 	rm -rf .venv build dist *.egg-info

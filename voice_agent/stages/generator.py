@@ -24,24 +24,26 @@ from voice_agent.config import LlmSettings, ModelsSettings
 from voice_agent.errors import SettingsError, StageError
 from voice_agent.models import catalog, ensure
 from voice_agent.stages.llamacpp import SLOTS, LlamaCppServer, Slots
+from voice_agent.stages.thoughts import ThoughtFilter
 
 log = logging.getLogger(__name__)
 
 SYSTEM_PROMPT: Final = (
     "You are a friendly voice assistant. The user speaks to you, and your reply is read aloud. "
-    "Answer in one or two short, plain sentences, in the language the user speaks; say more only when asked to. "
+    "Answer in one or two short, plain sentences, in the user's language; say more only when asked to. "
     "Write what a person would say: no lists, markdown, emoji, code or web addresses, and numbers as words "
     "where that is natural. The user's words come from speech recognition and may hold mistakes: "
     "if they make no sense, ask briefly what was meant."
 )
 """For models that follow instructions."""
 SMALL_SYSTEM_PROMPT: Final = "You are a helpful voice assistant. Reply in one short sentence."
-"""For models of a few hundred million parameters. Of seven prompts read on 20 spoken questions, this one gave the
-shortest replies (SmolLM2-135M: 23 tokens on average and none cut at 90; 42 and five cut with `SYSTEM_PROMPT`),
-the fewest lists and loops, and the most sense."""
+"""For models of a few hundred million parameters. Of seven prompts tried on 20 spoken questions it gave the
+shortest replies, no list, no loop, and the most sense (SmolLM2-135M: 23 tokens on average and none cut at 90;
+a prompt like `SYSTEM_PROMPT`: 42, and five cut)."""
 
 API_TEMPERATURE: Final = 0.7
 SMALL_TEMPERATURE: Final = 0.3
+"""At 0.7 such a model loses the thread; at 0 it repeats itself."""
 
 EMBEDDED_MODEL: Final = "smollm2-135m-instruct"
 OPENAI_MODEL: Final = "gpt-5.4-mini"
@@ -116,6 +118,10 @@ class OpenAIGenerator:
 
     model: str
     instructions: str
+    url: str
+    """Base URL of the endpoint."""
+    key: str
+    """What it is authorised by; an endpoint of one's own often needs none, but the client insists on one."""
 
     def __init__(self, settings: LlmSettings) -> None:
         """Settings come first, then the variables that the `openai` client reads.
@@ -130,14 +136,15 @@ class OpenAIGenerator:
                 "or OPENAI_API_KEY for OpenAI's own"
             )
         self._settings = settings
-        self._url = url or OPENAI_URL
+        self.url = url or OPENAI_URL
+        self.key = key or "none"
         try:
-            at_openai = httpx2.URL(self._url).host == httpx2.URL(OPENAI_URL).host
+            at_openai = httpx2.URL(self.url).host == httpx2.URL(OPENAI_URL).host
         except httpx2.InvalidURL as error:
-            raise SettingsError(f"llm.base_url: {self._url!r} is no URL: {error}") from error
+            raise SettingsError(f"llm.base_url: {self.url!r} is no URL: {error}") from error
         self._client = openai.AsyncOpenAI(
-            api_key=key or "none",  # an endpoint of one's own often has no key, but the client insists on one
-            base_url=self._url,
+            api_key=self.key,
+            base_url=self.url,
             max_retries=0,  # its own know neither a first token nor how long a person waits
             timeout=None,  # bounded here, token by token
             http_client=openai.DefaultAsyncHttpx2Client(limits=httpx2.Limits(keepalive_expiry=KEEP_ALIVE_S)),
@@ -157,7 +164,7 @@ class OpenAIGenerator:
         try:
             if not self.model:
                 self.model = await self._first_model()
-                log.info("%s offers %s", self._url, self.model)
+                log.info("%s offers %s", self.url, self.model)
             for extra in extras:
                 await self._warm_up(extra)
         except _FAILURES as error:
@@ -170,7 +177,7 @@ class OpenAIGenerator:
         limit = self._settings.max_tokens
         for attempt in count():
             began = False
-            spoken = Spoken()
+            spoken = ThoughtFilter()
             try:
                 async with aclosing(self._tokens(messages, limit, extra)) as tokens:
                     async for token in tokens:
@@ -181,7 +188,7 @@ class OpenAIGenerator:
                 pause = None if began or attempt == self._settings.retries else _pause(error, attempt)
                 if pause is None:
                     raise self._explained(error, began) from error
-                log.warning("no reply from %s, trying again: %s", self._url, _reason(error))
+                log.warning("no reply from %s, trying again: %s", self.url, _reason(error))
                 await asyncio.sleep(pause)
                 continue
             if text := spoken.rest():
@@ -245,7 +252,7 @@ class OpenAIGenerator:
 
     def _explained(self, error: Exception, began: bool = False) -> StageError:
         """What happened, which setting is to blame, and what to do."""
-        url, model, reason = self._url, self.model, _reason(error)
+        url, model, reason = self.url, self.model, _reason(error)
         check_url = "check VOICE_AGENT_LLM__BASE_URL (mostly it ends in /v1)"
         match error:
             case openai.APITimeoutError() | TimeoutError():
@@ -328,44 +335,6 @@ def _too_long(error: openai.APIError) -> bool:
     return bool(known & {error.code, error.type}) or "context length" in error.message.lower()
 
 
-class Spoken:
-    """Takes a reasoning model's `<think>...</think>` out of a stream, wherever its pieces cut the tags."""
-
-    def __init__(self) -> None:
-        self._held = ""
-        self._thinking = False
-        self._said = False
-
-    def feed(self, text: str) -> str:
-        """What of the text so far is for the user; what may be the beginning of a tag is held back."""
-        self._held += text
-        said = ""
-        while True:
-            tag = "</think>" if self._thinking else "<think>"
-            before, found, after = self._held.partition(tag)
-            if not found:
-                break
-            said += "" if self._thinking else before
-            self._held, self._thinking = after, not self._thinking
-        kept = next(n for n in range(len(tag) - 1, -1, -1) if self._held.endswith(tag[:n]))
-        cut = len(self._held) - kept
-        said += "" if self._thinking else self._held[:cut]
-        self._held = self._held[cut:]
-        return self._trimmed(said)
-
-    def rest(self) -> str:
-        """What was held back, once nothing follows."""
-        held, self._held = self._held, ""
-        return "" if self._thinking else self._trimmed(held)
-
-    def _trimmed(self, said: str) -> str:
-        """Without white space before the first word."""
-        if not self._said:
-            said = said.lstrip()
-            self._said = bool(said)
-        return said
-
-
 class LlamaCppGenerator:
     """A GGUF model under an embedded llama.cpp, which is started again after a crash."""
 
@@ -373,15 +342,16 @@ class LlamaCppGenerator:
     instructions: str
 
     def __init__(self, settings: LlmSettings, models: ModelsSettings) -> None:
-        small = {
-            "model": settings.model or EMBEDDED_MODEL,
-            "system_prompt": settings.system_prompt or SMALL_SYSTEM_PROMPT,
-            "temperature": SMALL_TEMPERATURE if settings.temperature is None else settings.temperature,
-        }
-        self._settings = settings.model_copy(update=small)
+        self.model = settings.model or EMBEDDED_MODEL
+        self.instructions = settings.system_prompt or SMALL_SYSTEM_PROMPT
+        self._settings = settings.model_copy(
+            update={
+                "model": self.model,
+                "system_prompt": self.instructions,
+                "temperature": SMALL_TEMPERATURE if settings.temperature is None else settings.temperature,
+            }
+        )
         self._models = models
-        self.model = small["model"]
-        self.instructions = small["system_prompt"]
         self._server: LlamaCppServer | None = None
         self._client: OpenAIGenerator | None = None
         self._slots = Slots(SLOTS)
@@ -448,7 +418,7 @@ class LlamaCppGenerator:
         if name not in offered:
             raise StageError(
                 "generator",
-                f"VOICE_AGENT_LLM__MODEL={name}: the embedded models are {', '.join(offered)}, "
-                "or a path to a .gguf file; for the model of an API set VOICE_AGENT_LLM__BASE_URL or OPENAI_API_KEY",
+                f"VOICE_AGENT_LLM__MODEL={name}: the embedded models are {', '.join(offered)}, or a path to a "
+                ".gguf file; for an API's model set VOICE_AGENT_LLM__BASE_URL or OPENAI_API_KEY",
             )
         return ensure(name, directory=self._models.dir, offline=self._models.offline) / offered[name]

@@ -2,8 +2,8 @@
 
 A process, because llama.cpp holds Python's lock for as long as it loads the weights (1.5 to 6.6 s measured
 for 98 MB, with every session of the service standing still), because its server has no stop call, and because
-a crash of it should end a reply and not the service. The process ends with its owner in any case: its standard
-input is a pipe that closes when the owner dies, and Linux kills it even while it loads.
+a crash of it should end a reply and not the service. The process ends with its owner in any case: its
+standard input is a pipe that closes when the owner dies, and Linux kills it even while it loads.
 """
 
 import asyncio
@@ -62,9 +62,9 @@ class Slots:
     """Which conversation each of the server's slots holds, so that its next turn finds it there.
 
     Left to itself the server gives a request to the slot whose last prompt is most like it. Conversations
-    that begin with the same instructions then push each other out of one slot while the rest stand empty, and
-    every turn reads its whole history again (the third turns of three conversations: 72 to 82 tokens and 1.4 s
-    on a busy machine; 22 tokens and 0.2 s where a slot was kept).
+    that begin with the same instructions then push each other out of one slot while the rest stand empty,
+    and every turn reads its whole history again (the third turns of three conversations: 72 to 82 tokens and
+    1.4 s on a busy machine; 22 tokens and 0.2 s where a slot was kept).
     """
 
     def __init__(self, count: int) -> None:
@@ -90,8 +90,9 @@ class Slots:
 
 
 def _shared(held: Sequence[object], messages: Sequence[object]) -> int:
-    """Messages from the beginning on that both have."""
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(held, messages, strict=False)))
+    """Messages from the beginning on that both have; the instructions alone, which all have, count for none."""
+    same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(held, messages, strict=False)))
+    return same if same > 1 else 0
 
 
 class LlamaCppServer:
