@@ -1,7 +1,7 @@
 """Engines that do as they are told, on the event loop's own (virtual) time: for tests of timing and failure."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -76,12 +76,13 @@ class ScriptedGenerator:
     running: int = 0
     """Streams that were begun and not closed."""
     model: str = "scripted"
+    instructions: str = "Be brief."
 
     async def start(self) -> None: ...
 
     async def close(self) -> None: ...
 
-    async def stream(self, messages: Sequence[Message]) -> AsyncIterator[str]:
+    async def stream(self, messages: Sequence[Message]) -> AsyncGenerator[str, None]:
         self.asked.append(messages)
         reply = self.replies.pop(0) if self.replies else "Hello to you."
         self.running += 1
@@ -111,7 +112,7 @@ class ScriptedSynthesizer:
 
     async def stream(
         self, text: str, *, voice: str | None = None, language: str | None = None
-    ) -> AsyncIterator[Pcm16]:
+    ) -> AsyncGenerator[Pcm16, None]:
         self.said.append(text)
         self.running += 1
         try:

@@ -99,8 +99,11 @@ async def test_an_utterance_is_answered() -> None:
     assert "".join(text.text for text in caller.all(ResponseText)).strip() == "It is noon."
     length = MS_PER_CHARACTER * len("It is noon.")
     assert caller.audio_ms("resp_1") == pytest.approx(length, abs=5)
-    assert ended == ResponseEnded("resp_1", "completed", pytest.approx(length, abs=5))
-    assert [type(event) for event in caller.events if not isinstance(event, ResponseAudio | ResponseText)] == [
+    assert (ended.response, ended.reason) == ("resp_1", "completed")
+    assert ended.heard_ms == pytest.approx(length, abs=5)
+    assert [
+        type(event) for event in caller.events if not isinstance(event, ResponseAudio | ResponseText)
+    ] == [
         SpeechStarted,
         SpeechStopped,
         UserTranscript,
@@ -191,7 +194,10 @@ async def test_a_pause_in_the_middle_makes_no_second_turn() -> None:
 async def test_speech_over_the_reply_stops_it_and_the_history_keeps_what_was_heard() -> None:
     script = Script()
     script.transcriber.texts = ["tell me a story", "stop"]
-    script.generator.replies = ["Once upon a time there was a king who had three very clever daughters.", "All right."]
+    script.generator.replies = [
+        "Once upon a time there was a king who had three very clever daughters.",
+        "All right.",
+    ]
     async with calling(script) as caller:
         await caller.ask()
         await caller.until(ResponseAudio)

@@ -40,13 +40,14 @@ def ms_to_samples(ms: float, rate: int = RATE) -> int:
 
 def to_float(pcm: Pcm16) -> NDArray[np.float32]:
     """PCM16 to float32 in [-1, 1)."""
-    audio: NDArray[np.float32] = pcm.astype(np.float32) / 32768
+    audio: NDArray[np.float32] = np.divide(pcm, 32768, dtype=np.float32)
     return audio
 
 
 def to_pcm16(audio: NDArray[np.floating]) -> Pcm16:
     """Float in [-1, 1] to PCM16, clipped."""
-    return (np.clip(audio, -1.0, 1.0) * 32767.0).astype(np.int16)
+    pcm: Pcm16 = (np.clip(audio, -1.0, 1.0) * 32767.0).astype(np.int16)
+    return pcm
 
 
 class Resampler:

@@ -56,7 +56,9 @@ def serve(
         "TTS__VOICE": voice,
     }
     # The service reads its settings itself, in a process of its own: flags reach it as variables.
-    os.environ.update({f"{ENV_PREFIX}{name}": str(value) for name, value in flags.items() if value is not None})
+    os.environ.update(
+        {f"{ENV_PREFIX}{name}": str(value) for name, value in flags.items() if value is not None}
+    )
     if config:
         os.environ[CONFIG_VARIABLE] = str(config.resolve())
     try:

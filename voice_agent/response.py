@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final
@@ -48,7 +48,12 @@ class Response:
     """What the agent says in one turn. `run` speaks it; `heard` tells how far the user got."""
 
     def __init__(
-        self, response_id: str, timeline: Timeline, chunker: Chunker, voice: Voice, emit: Callable[[Event], None]
+        self,
+        response_id: str,
+        timeline: Timeline,
+        chunker: Chunker,
+        voice: Voice,
+        emit: Callable[[Event], None],
     ) -> None:
         self.id = response_id
         self.timeline = timeline
@@ -61,7 +66,7 @@ class Response:
             voice.output_rate, voice.lead_ms, lambda pcm: emit(ResponseAudio(response_id, pcm))
         )
 
-    async def run(self, tokens: AsyncIterator[str]) -> None:
+    async def run(self, tokens: AsyncGenerator[str, None]) -> None:
         """Speak the text as it comes, and wait until it has been played.
 
         Raises:
@@ -81,7 +86,7 @@ class Response:
         played = self.playback.played_ms
         return "".join(_heard_of(chunk, played - chunk.start_ms) for chunk in self._chunks).strip()
 
-    async def _noting_first(self, tokens: AsyncIterator[str]) -> AsyncIterator[str]:
+    async def _noting_first(self, tokens: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
         async with aclosing(tokens) as stream:
             async for token in stream:
                 self.timeline.mark("llm_first_token", self._clock())

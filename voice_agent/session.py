@@ -3,14 +3,23 @@
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
-from voice_agent.audio import FRAME, RATE, SILENCE, Pcm16, RecentAudio, Resampler, ms_to_samples, samples_to_ms
+from voice_agent.audio import (
+    FRAME,
+    RATE,
+    SILENCE,
+    Pcm16,
+    RecentAudio,
+    Resampler,
+    ms_to_samples,
+    samples_to_ms,
+)
 from voice_agent.config import Settings
 from voice_agent.conversation import Conversation
 from voice_agent.engines import Engines
@@ -29,7 +38,6 @@ from voice_agent.events import (
     UserTranscript,
 )
 from voice_agent.response import Response, Voice
-from voice_agent.stages.generator import SYSTEM_PROMPT
 from voice_agent.timeline import Timeline
 from voice_agent.turn_taking import Commit, Decision, Drop, Interrupt, Onset, Pause, State, TurnTaking
 
@@ -101,7 +109,7 @@ class Session:
         """Transcript of the open utterance; None where that failed."""
 
         self._conversation = Conversation(
-            options.instructions or settings.llm.system_prompt or SYSTEM_PROMPT,
+            options.instructions or engines.generator.instructions,
             settings.llm.context_tokens - settings.llm.max_tokens,
         )
         self._turn = 0
@@ -226,7 +234,7 @@ class Session:
         self._conversation.add_user(text)
         self._respond(self._engines.generator.stream(self._conversation.messages()), timeline)
 
-    def _respond(self, tokens: AsyncIterator[str], timeline: Timeline) -> None:
+    def _respond(self, tokens: AsyncGenerator[str, None], timeline: Timeline) -> None:
         self._responses += 1
         voice = Voice(
             self._engines.synthesizer,
@@ -242,7 +250,7 @@ class Session:
         self._emit(ResponseStarted(response.id, timeline.turn))
         self._responding = self._tasks.create_task(self._run(response, tokens))
 
-    async def _run(self, response: Response, tokens: AsyncIterator[str]) -> None:
+    async def _run(self, response: Response, tokens: AsyncGenerator[str, None]) -> None:
         reason: EndReason = "completed"
         try:
             await response.run(tokens)
@@ -311,5 +319,5 @@ async def open_session(
             session._close()
 
 
-async def _one(text: str) -> AsyncIterator[str]:
+async def _one(text: str) -> AsyncGenerator[str, None]:
     yield text

@@ -2,7 +2,6 @@ import asyncio
 import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from typing import cast
 
 import pytest
 from hypothesis import given, settings
@@ -226,7 +225,7 @@ async def test_a_chunk_is_given_before_the_next_token_is_asked_for() -> None:
             asked.append(token)
             yield token
 
-    async with aclosing(cast("AsyncGenerator[Chunk, None]", SentenceChunker().split(tokens()))) as split:
+    async with aclosing(SentenceChunker().split(tokens())) as split:
         assert (await anext(split)).text == "Hello! "
         assert asked == ["Hello", "!", " How"]
 
@@ -241,7 +240,7 @@ async def test_closing_the_chunks_closes_the_tokens() -> None:
         finally:
             closed.set()
 
-    async with aclosing(cast("AsyncGenerator[Chunk, None]", SentenceChunker().split(tokens()))) as split:
+    async with aclosing(SentenceChunker().split(tokens())) as split:
         await anext(split)
         assert not closed.is_set()
     assert closed.is_set()

@@ -49,7 +49,7 @@ def test_the_end_fades_into_the_pause() -> None:
     behind = trimmed(audio, 10**6)[RATE // 10 :]
     assert behind[0] == pytest.approx(0.005)
     assert np.all(np.diff(behind) <= 0)
-    assert behind[-1] == 0
+    assert not behind[RATE * 60 // 1000 :].any()
 
 
 def test_nothing_but_silence_gives_nothing() -> None:

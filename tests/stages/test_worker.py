@@ -77,7 +77,8 @@ async def test_streams_that_share_a_thread_take_turns(worker: Worker) -> None:
 
 async def test_leaving_closes_the_generator_at_its_next_piece_and_frees_the_thread(worker: Worker) -> None:
     source, stop = Source(), threading.Event()
-    async with aclosing(worker.stream(source.pieces(100), stop)) as stream:
+    pieces = source.pieces(100)
+    async with aclosing(worker.stream(pieces, stop)) as stream:
         assert await anext(stream) == 0
         assert not stop.is_set()
     assert stop.is_set()
@@ -88,7 +89,8 @@ async def test_leaving_closes_the_generator_at_its_next_piece_and_frees_the_thre
 
 async def test_leaving_does_not_wait_for_the_piece_that_is_being_made(worker: Worker) -> None:
     source = Source(free=False)
-    reader = asyncio.ensure_future(anext(worker.stream(source.pieces(100))))
+    pieces = source.pieces(100)
+    reader = asyncio.ensure_future(anext(worker.stream(pieces)))
     await asyncio.to_thread(source.begun.wait, 5)
     reader.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -154,9 +156,11 @@ async def test_close_ends_what_runs_drops_what_waits_and_leaves_no_thread() -> N
 
     running = asyncio.ensure_future(anext(worker.stream(until_stopped(), stop)))
     await asyncio.to_thread(begun.wait, 5)
-    waiting = asyncio.ensure_future(anext(worker.stream(Source().pieces(1))))
-    await asyncio.sleep(0)
+    dropped = Source()
+    waiting = asyncio.ensure_future(anext(worker.stream(dropped.pieces(1))))
+    await asyncio.sleep(0)  # lets it ask for a thread
     await worker.close()
+    assert not dropped.begun.is_set()
     outcomes = await asyncio.gather(running, waiting, return_exceptions=True)
     assert all(isinstance(outcome, StageError) for outcome in outcomes), outcomes
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("closing-test")]

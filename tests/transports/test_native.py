@@ -103,7 +103,12 @@ def test_a_spoken_turn(wire: WebSocketTestSession, script: Script) -> None:
     by_type = {message["type"]: message for message in messages}
     assert by_type["speech_started"]["ms"] == 500
     assert by_type["speech_stopped"]["ms"] == 1500
-    assert by_type["transcript"] == {"type": "transcript", "turn": 1, "text": "what time is it", "final": True}
+    assert by_type["transcript"] == {
+        "type": "transcript",
+        "turn": 1,
+        "text": "what time is it",
+        "final": True,
+    }
     response = by_type["response_started"]["response"]
     assert by_type["response_started"]["turn"] == 1
     assert by_type["response_text"]["response"] == response

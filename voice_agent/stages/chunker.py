@@ -1,6 +1,6 @@
 """Text as it is written, cut into pieces that a voice can speak: the `Chunker` protocol and its engine."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,7 +21,7 @@ class Chunk:
 class Chunker(Protocol):
     """Cuts a stream of tokens into chunks."""
 
-    def split(self, tokens: AsyncIterator[str]) -> AsyncIterator[Chunk]:
+    def split(self, tokens: AsyncIterator[str]) -> AsyncGenerator[Chunk, None]:
         """Give each chunk as soon as it is known to be complete.
 
         However it ends (exhausted, closed, cancelled, an error of the stream), `tokens` is closed too.
@@ -50,7 +50,7 @@ class SentenceChunker:
         self._limits = (first_chunk_words, max_words)
         Cutter(*self._limits)  # refuses bad sizes now, not at the first reply
 
-    async def split(self, tokens: AsyncIterator[str]) -> AsyncIterator[Chunk]:
+    async def split(self, tokens: AsyncIterator[str]) -> AsyncGenerator[Chunk, None]:
         """Give each chunk as soon as it is known to be complete; see `Chunker.split`."""
         cutter = Cutter(*self._limits)
         try:

@@ -7,7 +7,7 @@ import asyncio
 import logging
 import os
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import asdict, dataclass
 from itertools import count
@@ -88,7 +88,7 @@ class Generator(Protocol):
             StageError: no endpoint, key or model; the message names the setting.
         """
 
-    def stream(self, messages: Sequence[Message]) -> AsyncIterator[str]:
+    def stream(self, messages: Sequence[Message]) -> AsyncGenerator[str, None]:
         """The reply to `messages` in pieces, as they are written.
 
         Leaving the iteration (`aclose`, cancel) closes the HTTP stream, and the model stops.
@@ -123,7 +123,7 @@ class OpenAIGenerator:
     key: str
     """What it is authorised by; an endpoint of one's own often needs none, but the client insists on one."""
 
-    def __init__(self, settings: LlmSettings) -> None:
+    def __init__(self, settings: LlmSettings, *, keep_alive_s: float = KEEP_ALIVE_S) -> None:
         """Settings come first, then the variables that the `openai` client reads.
 
         Raises:
@@ -147,7 +147,7 @@ class OpenAIGenerator:
             base_url=self.url,
             max_retries=0,  # its own know neither a first token nor how long a person waits
             timeout=None,  # bounded here, token by token
-            http_client=openai.DefaultAsyncHttpx2Client(limits=httpx2.Limits(keepalive_expiry=KEEP_ALIVE_S)),
+            http_client=openai.DefaultAsyncHttpx2Client(limits=httpx2.Limits(keepalive_expiry=keep_alive_s)),
         )
         self._limit = "max_tokens"
         """The name that the endpoint knows it by."""
@@ -401,7 +401,9 @@ class LlamaCppGenerator:
                 "api_key": SecretStr(server.api_key),
                 "model": self.model,
             }
-            self._client = OpenAIGenerator(self._settings.model_copy(update=endpoint))
+            # llama.cpp promises to keep the connection and closes it after each stream: a request that comes at
+            # once goes into the void. Another connection on loopback costs nothing.
+            self._client = OpenAIGenerator(self._settings.model_copy(update=endpoint), keep_alive_s=0)
             # Each slot reads the instructions now, so that the first turn there finds them read.
             await self._client.start([{"id_slot": slot, "max_tokens": 1} for slot in range(SLOTS)])
             return self._client
@@ -418,7 +420,7 @@ class LlamaCppGenerator:
         if name not in offered:
             raise StageError(
                 "generator",
-                f"VOICE_AGENT_LLM__MODEL={name}: the embedded models are {', '.join(offered)}, or a path to a "
-                ".gguf file; for an API's model set VOICE_AGENT_LLM__BASE_URL or OPENAI_API_KEY",
+                f"VOICE_AGENT_LLM__MODEL={name}: the embedded models are {', '.join(offered)}, or a path to "
+                "a .gguf file; for an API's model set VOICE_AGENT_LLM__BASE_URL or OPENAI_API_KEY",
             )
         return ensure(name, directory=self._models.dir, offline=self._models.offline) / offered[name]

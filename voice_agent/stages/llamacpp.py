@@ -40,6 +40,8 @@ _PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
 class _Job:
     """What the process is told on its standard input: its command line is there for all users to read."""
 
+    owner: int
+    """Its process."""
     gguf: str
     name: str
     api_key: str
@@ -90,7 +92,7 @@ class Slots:
 
 
 def _shared(held: Sequence[object], messages: Sequence[object]) -> int:
-    """Messages from the beginning on that both have; the instructions alone, which all have, count for none."""
+    """Messages that both begin with; the instructions alone, which all have, count for none."""
     same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(held, messages, strict=False)))
     return same if same > 1 else 0
 
@@ -114,6 +116,7 @@ class LlamaCppServer:
         self.api_key: Final = secrets.token_urlsafe()
         """Keeps out the other users of this machine, who reach the port too."""
         self._job = _Job(
+            owner=os.getpid(),
             gguf=str(gguf),
             name=name or gguf.stem,
             api_key=self.api_key,
@@ -211,6 +214,8 @@ def _serve(job: _Job) -> None:
     """Serve until standard input ends. Runs in the process of its own."""
     if sys.platform == "linux":  # for an owner that is killed while we load; the pipe does for the rest
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != job.owner:  # dead already, so that no signal will come
+            sys.exit()
     os.nice(NICENESS)
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever llama.cpp prints is a message, not the answer

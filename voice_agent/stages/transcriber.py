@@ -73,8 +73,8 @@ class Transcriber(Protocol):
 
         Raises:
             WeightsError: the weights can't be had.
-            SettingsError: model and language do not go together.
-            StageError: the engine could not be loaded.
+            SettingsError: the settings name a folder that holds no model.
+            StageError: the engine could not be loaded, or does not know the language of the settings.
         """
 
     async def transcribe(

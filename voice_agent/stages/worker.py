@@ -61,15 +61,15 @@ class Worker:
         finally:
             stop.set()
             self._stops.discard(stop)
-            job.cancel()
-            ahead.cancel()
+            ahead.cancel()  # and with it the job, if no thread has begun it
             job.add_done_callback(lambda _: pieces.close())
 
     async def close(self) -> None:
         """Stop what runs, drop what waits, end the threads. A stream that is still read gets a StageError."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
         for stop in self._stops:
             stop.set()
-        await asyncio.to_thread(self._executor.shutdown, cancel_futures=True)
+        await asyncio.to_thread(self._executor.shutdown)
 
     def _submit(self, call: Callable[[], T]) -> "Future[T]":
         try:

@@ -80,9 +80,7 @@ class Stop(_Message):
     type: Literal["stop"]
 
 
-ClientMessage: TypeAlias = Annotated[
-    Start | Played | Text | Interrupt | Stop, Field(discriminator="type")
-]
+ClientMessage: TypeAlias = Annotated[Start | Played | Text | Interrupt | Stop, Field(discriminator="type")]
 _client_message: Final[TypeAdapter[ClientMessage]] = TypeAdapter(ClientMessage)
 
 
@@ -148,7 +146,11 @@ async def _greet(socket: WebSocket, agent: Agent) -> tuple[SessionOptions, Clien
             while True:
                 try:
                     first = await _receive(socket)
-                    return (_options(first, agent), None) if isinstance(first, Start) else (SessionOptions(), first)
+                    return (
+                        (_options(first, agent), None)
+                        if isinstance(first, Start)
+                        else (SessionOptions(), first)
+                    )
                 except BadMessage as bad:
                     await socket.send_json(_message(SessionError(bad.code, str(bad))))
     except TimeoutError:
@@ -158,7 +160,9 @@ async def _greet(socket: WebSocket, agent: Agent) -> tuple[SessionOptions, Clien
 def _options(start: Start, agent: Agent) -> SessionOptions:
     voices = agent.engines.synthesizer.voices
     if agent.ready and start.voice and start.voice not in voices:
-        raise BadMessage("unknown_voice", f"start.voice: there is no voice {start.voice!r}; known: {', '.join(voices)}")
+        raise BadMessage(
+            "unknown_voice", f"start.voice: there is no voice {start.voice!r}; known: {', '.join(voices)}"
+        )
     return SessionOptions(
         input_rate=start.input_rate,
         output_rate=start.output_rate,
@@ -190,7 +194,9 @@ async def _take(session: Session, message: ClientMessage | Pcm16) -> bool:
         case Interrupt():
             session.interrupt()
         case Start():
-            raise BadMessage("late_start", "start: the session has begun; start goes first, on a new connection")
+            raise BadMessage(
+                "late_start", "start: the session has begun; start goes first, on a new connection"
+            )
         case Stop():
             return False
     return True
@@ -211,7 +217,9 @@ async def _write(socket: WebSocket, session: Session) -> None:
 
 async def _warn_of_the_end(agent: Agent) -> None:
     await agent.draining.wait()
-    raise Closed(status.WS_1012_SERVICE_RESTART, "shutting_down", "the server is shutting down; connect again later")
+    raise Closed(
+        status.WS_1012_SERVICE_RESTART, "shutting_down", "the server is shutting down; connect again later"
+    )
 
 
 async def _receive(socket: WebSocket) -> ClientMessage | Pcm16:
@@ -230,7 +238,9 @@ async def _receive(socket: WebSocket) -> ClientMessage | Pcm16:
     size = len(text if data is None else data)
     if size > MAX_MESSAGE:
         raise Closed(
-            status.WS_1009_MESSAGE_TOO_BIG, "too_large", f"a message of {size} bytes; at most {MAX_MESSAGE} are taken"
+            status.WS_1009_MESSAGE_TOO_BIG,
+            "too_large",
+            f"a message of {size} bytes; at most {MAX_MESSAGE} are taken",
         )
     if data is None:
         return _parse(text)
@@ -249,12 +259,17 @@ def _parse(text: str) -> ClientMessage:
         case "json_invalid":
             raise BadMessage("invalid_json", f"not JSON: {detail['ctx']['error']}")
         case "union_tag_invalid":
-            raise BadMessage("unknown_type", f"there is no type {detail['ctx']['tag']!r}; known are {detail['ctx']['expected_tags']}")
+            raise BadMessage(
+                "unknown_type",
+                f"there is no type {detail['ctx']['tag']!r}; known are {detail['ctx']['expected_tags']}",
+            )
         case "union_tag_not_found" | "model_attributes_type" | "dict_type":
             raise BadMessage("unknown_type", "a message is a JSON object with a type")
         case _ if field.endswith("_rate"):
             rates = ", ".join(str(rate) for rate in SAMPLE_RATES)
-            raise BadMessage("unsupported_rate", f"{field}: {detail['input']!r} Hz is not supported; use {rates}")
+            raise BadMessage(
+                "unsupported_rate", f"{field}: {detail['input']!r} Hz is not supported; use {rates}"
+            )
         case "extra_forbidden":
             raise BadMessage("invalid_field", f"{field}: unknown field")
         case _:
@@ -284,7 +299,12 @@ def _message(event: Event) -> dict[str, Any]:
         case ResponseText(response, text):
             return {"type": "response_text", "response": response, "text": text}
         case ResponseEnded(response, reason, heard_ms):
-            return {"type": "response_ended", "response": response, "reason": reason, "heard_ms": round(heard_ms)}
+            return {
+                "type": "response_ended",
+                "response": response,
+                "reason": reason,
+                "heard_ms": round(heard_ms),
+            }
         case TurnTimeline(timeline):
             return {
                 "type": "timeline",

@@ -1,6 +1,6 @@
 """Text to speech: the `Synthesizer` protocol; one engine a file beside it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Protocol
 
 from voice_agent.audio import Pcm16
@@ -24,7 +24,7 @@ class Synthesizer(Protocol):
 
     def stream(
         self, text: str, *, voice: str | None = None, language: str | None = None
-    ) -> AsyncIterator[Pcm16]:
+    ) -> AsyncGenerator[Pcm16, None]:
         """Speak `text` (already in spoken form: words, no markup), giving PCM as it is made.
 
         Leaving the iteration (break, cancel, `aclose`) stops the synthesis at the engine's next piece.

@@ -37,7 +37,7 @@ def _import_torchaudio() -> None:
 
 _import_torchaudio()
 
-from TTS.tts.configs.xtts_config import XttsArgs, XttsConfig  # noqa: E402
+from TTS.tts.configs.xtts_config import XttsConfig  # noqa: E402
 from TTS.tts.models.xtts import Xtts  # noqa: E402
 from TTS.utils.manage import ModelManager  # noqa: E402
 
