@@ -207,7 +207,7 @@ async def test_it_ends_at_once_with_its_sessions_told_and_no_child_left(tmp_path
                 await socket.recv()
             assert closed.value.rcvd and closed.value.rcvd.code == 1012
             assert await task < STOPS_WITHIN_S
-        gone, left = psutil.wait_procs(family, timeout=STOPS_WITHIN_S)
+        _gone, left = psutil.wait_procs(family, timeout=STOPS_WITHIN_S)
         assert not left
 
 

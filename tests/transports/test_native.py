@@ -90,7 +90,7 @@ def test_a_spoken_turn(wire: WebSocketTestSession, script: Script) -> None:
     send_audio(wire, silence(500), speech(1000), silence(800))
     messages = until(wire, "timeline")
     kinds = [message["type"] for message in messages]
-    assert [kind for kind in dict.fromkeys(kinds)] == [
+    assert list(dict.fromkeys(kinds)) == [
         "speech_started",
         "speech_stopped",
         "transcript",

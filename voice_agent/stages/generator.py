@@ -36,16 +36,25 @@ SYSTEM_PROMPT: Final = (
     "if they make no sense, ask briefly what was meant."
 )
 """For models that follow instructions."""
-SMALL_SYSTEM_PROMPT: Final = "You are a helpful voice assistant. Reply in one short sentence."
-"""For models of a few hundred million parameters. Of seven prompts tried on 20 spoken questions it gave the
-shortest replies, no list, no loop, and the most sense (SmolLM2-135M: 23 tokens on average and none cut at 90;
-a prompt like `SYSTEM_PROMPT`: 42, and five cut)."""
+SMALL_SYSTEM_PROMPT: Final = (
+    "You are a friendly voice assistant on the phone. Reply in one short sentence. "
+    "Never use lists, markdown or code."
+)
+"""For models of a few hundred million parameters, which lose the thread of a longer one. Without its last
+sentence Qwen2.5-Coder-0.5B answered 4 of 12 spoken questions with lists."""
 
 API_TEMPERATURE: Final = 0.7
 SMALL_TEMPERATURE: Final = 0.3
-"""At 0.7 such a model loses the thread; at 0 it repeats itself."""
+NO_LOOPS: Final[Mapping[str, Any]] = MappingProxyType(
+    {"dry_multiplier": 0.8, "dry_allowed_length": 3, "dry_penalty_last_n": 1024}
+)
+"""llama.cpp's DRY sampler: a small model that has said a thing twice goes on saying it, turn after turn. It
+makes going on with a sequence that is already there less likely the longer it is. The values are its author's
+(llama.cpp, pull request 9702), but for one more token allowed, for names."""
 
-EMBEDDED_MODEL: Final = "smollm2-135m-instruct"
+EMBEDDED_MODEL: Final = "qwen2.5-coder-0.5b-instruct"
+"""The smallest of the catalogue whose replies make sense. SmolLM2-135M writes the first words of a reply 250 ms
+sooner on two cores (docs/latency.md), but they are seldom an answer."""
 OPENAI_MODEL: Final = "gpt-5.4-mini"
 """For api.openai.com: small, quick, and with no end announced in `openai` 3.54's list of models."""
 OPENAI_URL: Final = "https://api.openai.com/v1"
@@ -348,6 +357,7 @@ class LlamaCppGenerator:
             update={
                 "model": self.model,
                 "system_prompt": self.instructions,
+                "extra_body": {**NO_LOOPS, **settings.extra_body},
                 "temperature": SMALL_TEMPERATURE if settings.temperature is None else settings.temperature,
             }
         )
@@ -401,8 +411,8 @@ class LlamaCppGenerator:
                 "api_key": SecretStr(server.api_key),
                 "model": self.model,
             }
-            # llama.cpp promises to keep the connection and closes it after each stream: a request that comes at
-            # once goes into the void. Another connection on loopback costs nothing.
+            # llama.cpp says that it keeps the connection, and closes it after each stream: a request that comes
+            # at once goes into the void. Another connection on loopback costs nothing.
             self._client = OpenAIGenerator(self._settings.model_copy(update=endpoint), keep_alive_s=0)
             # Each slot reads the instructions now, so that the first turn there finds them read.
             await self._client.start([{"id_slot": slot, "max_tokens": 1} for slot in range(SLOTS)])

@@ -29,9 +29,6 @@ SLOTS: Final = 4
 """Replies generated at once; each has its own context, and more wait their turn."""
 CACHE_MIB: Final = 256
 """Bound on what llama.cpp keeps of conversations that lost their slot to another; its own is 8 GiB."""
-NICENESS: Final = 5
-"""Generation needs about 4 tokens a second to stay ahead of the voice, so recognition and synthesis, which
-someone is waiting for, go first (figures in docs/latency.md)."""
 _TAIL_BYTES: Final = 4096
 _PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
 
@@ -55,7 +52,8 @@ def default_threads() -> int:
 
     llama.cpp's threads wait for each other at every layer, spinning. On two cores that something else wanted
     too, two threads gave 2 to 4 tokens a second and took 110 to 210 ms of CPU for each; one gave 27 to 48 and
-    took 15 (SmolLM2-135M, interleaved).
+    took 15 (SmolLM2-135M, interleaved). A lower priority for the process did not pay: at nice 5 Piper beside it
+    was no faster and it fell from 20 tokens a second to 8, at nice 10 to 3, which is less than a voice speaks.
     """
     return min(4, max(1, (os.cpu_count() or 1) // 2))
 
@@ -216,7 +214,6 @@ def _serve(job: _Job) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != job.owner:  # dead already, so that no signal will come
             sys.exit()
-    os.nice(NICENESS)
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever llama.cpp prints is a message, not the answer
 

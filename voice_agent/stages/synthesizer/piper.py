@@ -113,7 +113,9 @@ class _Voice:
 
     def __init__(self, path: Path) -> None:
         self._config = _read_config(path)
-        self._encoder, self._decoder = _cut(path)
+        first, *rest = _cut(path) or [path]  # the whole graph is freed before its parts are loaded
+        self._encoder = open_session(first)
+        self._decoder = open_session(rest[0]) if rest else None
         self._phonemizer = PiperVoice(session=self._encoder, config=self._config)
 
     @property
@@ -173,8 +175,8 @@ def _read_config(path: Path) -> PiperConfig:
         raise SettingsError(f"{config}: not the description of a Piper voice: {error!r}") from error
 
 
-def _cut(path: Path) -> tuple[InferenceSession, InferenceSession | None]:
-    """The encoder and the decoder of a voice's graph; the whole graph and None if it has no seam.
+def _cut(path: Path) -> tuple[bytes, bytes] | None:
+    """The encoder and the decoder of a voice's graph; None if it has no seam.
 
     Piper's export keeps the names of its modules: the nodes below `/dec/` are the decoder (HiFi-GAN). What
     they take from the others is the latents and, with several speakers, the speaker's embedding.
@@ -190,7 +192,7 @@ def _cut(path: Path) -> tuple[InferenceSession, InferenceSession | None]:
         if name in made_by and not made_by[name].startswith("/dec/")
     )
     if not seam:
-        return open_session(path), None
+        return None
     described = {value.name for value in graph.value_info}
     graph.value_info.extend(
         onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
@@ -201,4 +203,4 @@ def _cut(path: Path) -> tuple[InferenceSession, InferenceSession | None]:
     given = [value.name for value in graph.input]
     encoder = cutter.extract_model(given, list(seam))
     decoder = cutter.extract_model(list(seam), [graph.output[0].name])
-    return open_session(encoder.SerializeToString()), open_session(decoder.SerializeToString())
+    return encoder.SerializeToString(), decoder.SerializeToString()

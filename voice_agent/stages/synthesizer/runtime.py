@@ -8,16 +8,16 @@ import onnxruntime
 
 _CORES: Final = os.cpu_count() or 1
 THREADS: Final = min(_CORES, 4, max(2, _CORES // 2))
-"""Threads for one run. On two cores with nothing else to do, two make Piper's first sound 25-30 % earlier than
-one; with both cores busy they make no difference. Beyond four cores half are left to the other stages."""
+"""Threads for one run. On two idle cores, two make Piper's first sound 25-30 % earlier than one; on two busy
+cores they make no difference. From four cores up, half are left to the other stages."""
 
 
 def open_session(model: Path | bytes) -> onnxruntime.InferenceSession:
     """A session on the CPU for a model file, or for a model in memory."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = THREADS
-    # A thread that spins while it waits takes the core that the others need: with both cores busy, spinning
-    # made Piper 1.3 to 2.6 times slower.
+    # A thread that spins while it waits takes the core that another needs: with both cores busy, spinning made
+    # Piper's pieces two to three times slower.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     source = model if isinstance(model, bytes) else str(model)
     return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
