@@ -51,6 +51,7 @@ class ScriptedTranscriber:
     """What is said, utterance by utterance; a transcript that is thrown away uses none up."""
     delay_s: float = 0.1
     heard: list[Pcm16] = field(default_factory=list)
+    languages: tuple[str, ...] = ("de", "en")
 
     async def start(self) -> None: ...
 

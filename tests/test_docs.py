@@ -22,7 +22,11 @@ def settings_table() -> Iterator[str]:
         assert isinstance(model, type) and issubclass(model, Section)
         for name, field in model.model_fields.items():
             default = field.get_default(call_default_factory=False)
-            shown = "" if default is None or field.default_factory or isinstance(default, SecretStr) else f"`{default}`"
+            shown = (
+                ""
+                if default is None or field.default_factory or isinstance(default, SecretStr)
+                else f"`{default}`"
+            )
             about = " ".join((field.description or "").split())
             yield f"| `{section}.{name}` | {shown} | {about} |"
 
@@ -41,7 +45,9 @@ def test_the_protocol_lists_every_step_and_every_error() -> None:
     source = Path(__file__).parents[1] / "voice_agent"
     codes: set[str] = set()
     for path in (source / "agent.py", source / "transports" / "native.py"):
-        found = re.findall(r'(?:BadMessage|Refused)\(\s*"(\w+)"|Closed\(\s*[\w.]+,\s*"(\w+)"', path.read_text())
+        found = re.findall(
+            r'(?:BadMessage|Refused)\(\s*"(\w+)"|Closed\(\s*[\w.]+,\s*"(\w+)"', path.read_text()
+        )
         codes |= {one or other for one, other in found}
     assert len(codes) >= 10
     assert not {code for code in codes if f"`{code}`" not in text}

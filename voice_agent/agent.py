@@ -9,11 +9,14 @@ from typing import Final
 from prometheus_client import Counter, Gauge, Histogram
 
 from voice_agent.config import Settings
-from voice_agent.engines import Engines
-from voice_agent.errors import VoiceAgentError
+from voice_agent.engines import Engine, Engines
+from voice_agent.errors import StageError, VoiceAgentError
 from voice_agent.session import Session, SessionOptions, open_session
 
 log = logging.getLogger(__name__)
+
+START_AGAIN_S: Final = 5.0
+"""Between two attempts to start an engine."""
 
 LAG_EVERY_S: Final = 0.25
 """How often the event loop's lag is measured."""
@@ -43,7 +46,7 @@ class Agent:
         self.engines = engines
         self.ready = False
         self.failure: str | None = None
-        """Why the engines could not be loaded."""
+        """Why an engine could not be started, as far as is known now."""
         self.draining = asyncio.Event()
         """Set when the server is about to end; a transport then tells its client and closes."""
         self._open = 0
@@ -112,13 +115,26 @@ class Agent:
         clock = asyncio.get_running_loop().time
         begun = clock()
         try:
-            await self.engines.start()
+            async with asyncio.TaskGroup() as starting:
+                for engine in self.engines.all():
+                    starting.create_task(self._start(engine))
         except* VoiceAgentError as errors:
             self.failure = "; ".join(str(error) for error in errors.exceptions)
-            log.error("not ready: %s", self.failure)
+            log.error("not ready, and it will not be: %s", self.failure)
         else:
             self.ready = True
             log.info("ready after %.1f s", clock() - begun)
+
+    async def _start(self, engine: Engine) -> None:
+        """Until it works: an endpoint may come up after us. A wrong setting or missing weights stay as they are."""
+        while True:
+            try:
+                return await engine.start()
+            except StageError as error:
+                self.failure = str(error)
+                log.error("not ready, trying again in %.0f s: %s", START_AGAIN_S, error)
+                await asyncio.sleep(START_AGAIN_S)
+                self.failure = None
 
 
 async def _measure_lag() -> None:

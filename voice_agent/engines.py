@@ -1,8 +1,7 @@
 """The engines that all sessions share, chosen by the settings."""
 
-import asyncio
 from dataclasses import dataclass
-from typing import Self
+from typing import Protocol, Self
 
 from voice_agent.config import Settings
 from voice_agent.models import catalog
@@ -11,6 +10,16 @@ from voice_agent.stages.generator import EMBEDDED_MODEL, Generator, LlamaCppGene
 from voice_agent.stages.synthesizer import Synthesizer
 from voice_agent.stages.transcriber import FasterWhisper, Transcriber
 from voice_agent.stages.vad import Vad, build_vad
+
+
+class Engine(Protocol):
+    """What the engines of all stages have in common."""
+
+    async def start(self) -> None:
+        """Load, and do the work once."""
+
+    async def close(self) -> None:
+        """Free everything."""
 
 
 @dataclass(frozen=True)
@@ -34,19 +43,13 @@ class Engines:
             synthesizer=build_synthesizer(settings),
         )
 
-    async def start(self) -> None:
-        """Load every engine, side by side, and have each do its work once.
-
-        Raises:
-            ExceptionGroup: of `WeightsError`, `StageError` and `SettingsError`, one for each that failed.
-        """
-        async with asyncio.TaskGroup() as group:
-            for engine in (self.vad, self.transcriber, self.generator, self.synthesizer):
-                group.create_task(engine.start())
+    def all(self) -> tuple[Engine, ...]:
+        """Those that have something to load."""
+        return (self.vad, self.transcriber, self.generator, self.synthesizer)
 
     async def close(self) -> None:
         """Free the engines; no thread or process of theirs is left."""
-        for engine in (self.vad, self.transcriber, self.generator, self.synthesizer):
+        for engine in self.all():
             await engine.close()
 
 

@@ -64,7 +64,7 @@ class VoiceAgent:
 
     async def __is_ready__(self) -> bool:
         """For `/readyz`: every engine has done its work once, and the server is not about to end."""
-        agent: "Agent | None" = getattr(app.state, "agent", None)
+        agent: Agent | None = getattr(app.state, "agent", None)
         return agent is not None and agent.ready
 
 

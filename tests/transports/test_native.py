@@ -226,6 +226,7 @@ def test_half_a_sample_is_refused_and_the_session_goes_on(wire: WebSocketTestSes
         ({"input_rate": 44_100}, "unsupported_rate", "input_rate.*44100.*8000, 16000, 24000, 48000"),
         ({"output_rate": "fast"}, "unsupported_rate", "output_rate"),
         ({"voice": "nobody"}, "unknown_voice", "nobody.*one, two"),
+        ({"language": "xx"}, "unknown_language", "xx.*de, en"),
         ({"language": "English"}, "invalid_field", "language"),
         ({"rate": 8000}, "invalid_field", "rate: unknown field"),
     ],

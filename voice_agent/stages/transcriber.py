@@ -68,6 +68,9 @@ class Transcript:
 class Transcriber(Protocol):
     """Writes down an utterance."""
 
+    languages: tuple[str, ...]
+    """Two-letter codes that `transcribe` takes. Known after `start`."""
+
     async def start(self) -> None:
         """Load the weights and transcribe a second of audio, so that the first user does not pay for it.
 
@@ -113,13 +116,15 @@ class FasterWhisper:
         self._settings = settings
         self._models = models
         self._model: WhisperModel | None = None
+        self.languages: tuple[str, ...] = ()
         self._pool = ThreadPoolExecutor(settings.workers, thread_name_prefix="whisper")
         _check_name(settings.model)
 
     async def start(self) -> None:
         """See `Transcriber`."""
         loop = asyncio.get_running_loop()
-        self._model = await loop.run_in_executor(self._pool, self._load)
+        self._model = model = await loop.run_in_executor(self._pool, self._load)
+        self.languages = tuple(sorted(model.supported_languages))
         self._check_language(self._settings.language or None)
         second = np.random.default_rng(0).normal(0, 100, RATE).astype(np.int16)  # silence would be skipped
         await self.transcribe(second)
@@ -181,13 +186,11 @@ class FasterWhisper:
             ) from error
 
     def _check_language(self, language: str | None) -> None:
-        assert self._model is not None
-        known: list[str] = self._model.supported_languages
-        if language and language not in known:
+        if language and language not in self.languages:
             raise StageError(
                 "transcriber",
                 f"language {language!r} is not one that Whisper {self._settings.model} hears "
-                f"({', '.join(sorted(known))}); for others set stt.model to a multilingual one, such as base",
+                f"({', '.join(self.languages)}); for others set stt.model to a multilingual one, such as base",
             )
 
     def _infer(

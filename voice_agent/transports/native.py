@@ -158,11 +158,17 @@ async def _greet(socket: WebSocket, agent: Agent) -> tuple[SessionOptions, Clien
 
 
 def _options(start: Start, agent: Agent) -> SessionOptions:
-    voices = agent.engines.synthesizer.voices
-    if agent.ready and start.voice and start.voice not in voices:
-        raise BadMessage(
-            "unknown_voice", f"start.voice: there is no voice {start.voice!r}; known: {', '.join(voices)}"
-        )
+    if agent.ready:
+        voices, languages = agent.engines.synthesizer.voices, agent.engines.transcriber.languages
+        if start.voice and start.voice not in voices:
+            raise BadMessage(
+                "unknown_voice", f"voice: there is no {start.voice!r}; known are {', '.join(voices)}"
+            )
+        if start.language and start.language not in languages:
+            known = ", ".join(languages)
+            raise BadMessage(
+                "unknown_language", f"language: {start.language!r} is not heard here; known are {known}"
+            )
     return SessionOptions(
         input_rate=start.input_rate,
         output_rate=start.output_rate,

@@ -14,7 +14,7 @@ from onnxruntime import InferenceSession
 from voice_agent.audio import Pcm16, to_pcm16
 from voice_agent.config import ModelsSettings, TtsSettings
 from voice_agent.errors import StageError
-from voice_agent.models import ensure
+from voice_agent.models import catalog, ensure
 from voice_agent.stages.synthesizer.edges import Audio, Edges, pause_ms, speakable
 from voice_agent.stages.synthesizer.runtime import open_session
 from voice_agent.stages.synthesizer.voices import check_voice, default_first
@@ -36,6 +36,12 @@ class KokoroSynthesizer:
     """A `Synthesizer` that runs Kokoro; a piece of audio is a sentence: the model speaks no less."""
 
     def __init__(self, settings: TtsSettings, models: ModelsSettings) -> None:
+        """Raises SettingsError: no such voice."""
+        self._default = settings.voice or DEFAULT_VOICE
+        offered = [
+            Path(file.path).stem for file in catalog()[WEIGHTS].files if file.path.startswith("voices/")
+        ]
+        check_voice("tts.voice", self._default, offered)
         self._settings = settings
         self._models = models
         self._worker = Worker("synthesizer", threads=settings.workers, timeout_s=settings.timeout_s)
@@ -44,13 +50,9 @@ class KokoroSynthesizer:
         self.voices: tuple[str, ...] = ()
 
     async def start(self) -> None:
-        """Load the model and say hello; see `Synthesizer`.
-
-        Raises:
-            SettingsError: `tts.voice` is unknown.
-        """
+        """Load the model and say hello; see `Synthesizer`."""
         self._engine = await self._worker.run(self._load)
-        self.voices = default_first(self._engine.styles, self._settings.voice or DEFAULT_VOICE)
+        self.voices = default_first(self._engine.styles, self._default)
         async for _ in self.stream(WARM_UP):
             pass
 

@@ -1,0 +1,90 @@
+"""Who is admitted, and when the agent is ready."""
+
+import asyncio
+
+import pytest
+
+from tests.scripted import Script
+from voice_agent.agent import START_AGAIN_S, Agent, Refused
+from voice_agent.config import ServerSettings, Settings
+from voice_agent.errors import SettingsError, StageError
+from voice_agent.session import SessionOptions
+
+pytestmark = [pytest.mark.asyncio, pytest.mark.looptime]
+
+
+def agent_of(script: Script) -> Agent:
+    return Agent(Settings(server=ServerSettings(max_sessions=1)), script.engines())
+
+
+async def refusal(agent: Agent) -> str:
+    with pytest.raises(Refused) as refused:
+        async with agent.session(SessionOptions()):
+            pass
+    return refused.value.code
+
+
+async def test_it_is_ready_when_every_engine_has_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    script, loaded = Script(), asyncio.Event()
+    monkeypatch.setattr(script.transcriber, "start", loaded.wait)
+    agent = agent_of(script)
+    async with agent.running():
+        await asyncio.sleep(60)
+        assert not agent.ready
+        assert await refusal(agent) == "not_ready"
+        loaded.set()
+        await asyncio.sleep(0.1)
+        assert agent.ready
+        async with agent.session(SessionOptions()):
+            assert await refusal(agent) == "server_full"
+        async with agent.session(SessionOptions()):
+            pass
+    assert not agent.ready
+
+
+async def test_an_endpoint_that_comes_up_late_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    script, attempts = Script(), 0
+
+    async def start() -> None:
+        nonlocal attempts
+        attempts += 1
+        if attempts < 3:
+            raise StageError("generator", "can't reach http://localhost:8000")
+
+    monkeypatch.setattr(script.generator, "start", start)
+    agent = agent_of(script)
+    async with agent.running():
+        await asyncio.sleep(1)
+        assert agent.failure == "can't reach http://localhost:8000"
+        await asyncio.sleep(3 * START_AGAIN_S)
+        assert agent.ready
+        assert agent.failure is None
+
+
+async def test_a_wrong_setting_is_told_to_who_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = Script()
+
+    async def start() -> None:
+        raise SettingsError("tts.voice: there is no 'nobody'")
+
+    monkeypatch.setattr(script.synthesizer, "start", start)
+    agent = agent_of(script)
+    async with agent.running():
+        await asyncio.sleep(60)
+        with pytest.raises(Refused, match=r"tts\.voice"):
+            async with agent.session(SessionOptions()):
+                pass
+
+
+async def test_draining_waits_for_the_sessions_but_not_for_ever() -> None:
+    agent = agent_of(Script())
+    clock = asyncio.get_running_loop().time
+    async with agent.running():
+        await asyncio.sleep(0.1)
+        async with agent.session(SessionOptions()):
+            begun = clock()
+            await agent.drain(2)
+            assert clock() - begun == pytest.approx(2)
+        assert await refusal(agent) == "shutting_down"
+        await agent.drain(2)
+        assert clock() - begun == pytest.approx(2)
