@@ -129,7 +129,6 @@ def test_a_long_first_sentence_is_cut_early_at_a_clause(marked: str) -> None:
     "text",
     [
         "I like red apples and green pears, too.",
-        "Well, I think that we could go home.",
         "It was a big, red house down there.",
         "The colors are red, green, and blue today.",
         "I met Alice, Bob, and Carol at work.",
@@ -201,7 +200,7 @@ async def test_no_tokens_give_no_chunks() -> None:
         ("Here is a list:", "\n"),
         ('"Really?" ', "H"),
         ("No. ", "I"),
-        ("Hmm, I am not sure... ", "B"),
+        ("I am really not sure... ", "B"),
         ("He lives in the U.S. He", " "),
         ("It is 5 p.m. Call", " "),
         ("If you want to cook well, you should s", ""),
@@ -375,3 +374,23 @@ def test_no_clause_is_shorter_than_three_words(text: str) -> None:
 def test_no_chunk_is_longer_than_twice_the_most(text: str) -> None:
     for piece in cut(text):
         assert len(re.findall(r"\S*[abc]\S*", piece)) <= 2 * MAX + 1
+
+
+@pytest.mark.parametrize(
+    ("text", "first"),
+    [
+        ("Sure, here is a double shot of coffee.", "Sure, "),
+        ("No, no, no.", "No, "),
+        ("Of course, I can do that for you.", "Of course, "),
+        ("Good morning, Ann.", "Good morning, "),
+        ("Surely, that is so.", "Surely, that is so."),
+        ("Paris, the capital, is big.", "Paris, the capital, is big."),
+        ("Yes. Well, I think so.", "Yes. "),
+    ],
+)
+def test_an_interjection_at_the_very_start_is_said_at_once(text: str, first: str) -> None:
+    assert cut(text)[0] == first
+
+
+def test_a_later_interjection_stays_with_its_sentence() -> None:
+    assert cut("That is all I know. Well, I think so.") == ["That is all I know. ", "Well, I think so."]

@@ -67,3 +67,20 @@ NOT_BEFORE: Final = PREPOSITIONS | words(
     "were be that which no"
 )
 """After these a join is part of a phrase ("even though", "for a while", "in which")."""
+INTERJECTIONS: Final = words(
+    "absolutely ah alright certainly definitely exactly fine good great hello hey hi hmm maybe no oh ok okay "
+    "perfect please right sorry sure thanks true well wow yeah yep yes"
+) | {
+    "all right",
+    "good morning",
+    "good afternoon",
+    "good evening",
+    "got it",
+    "hi there",
+    "hello there",
+    "i see",
+    "no problem",
+    "of course",
+    "thank you",
+}
+"""What a speaker says by itself before the sentence proper, with a comma behind it: "Sure, here is ..."."""

@@ -38,7 +38,7 @@ SYSTEM_PROMPT: Final = (
 """For models that follow instructions."""
 SMALL_SYSTEM_PROMPT: Final = (
     "You are a friendly voice assistant on the phone. Reply in one short sentence. "
-    "Never use lists, markdown or code."
+    "Never use lists, markdown, emoji or code."
 )
 """For models of a few hundred million parameters, which lose the thread of a longer one. Without its last
 sentence Qwen2.5-Coder-0.5B answered 4 of 12 spoken questions with lists."""

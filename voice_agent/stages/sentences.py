@@ -15,6 +15,7 @@ from voice_agent.stages.english import (
     AFTER_TIME,
     BEFORE_NAME,
     BEFORE_NUMBER,
+    INTERJECTIONS,
     INTRODUCTIONS,
     JOINS,
     LOOSE_JOINS,
@@ -264,6 +265,8 @@ class Cutter:
             before = self._words[-1].text
         if self._code or self._table or self._brackets:
             return None
+        if self._opens_reply() and not self._parens:
+            return index + 1
         verdict = after_stop(run, before)
         if verdict is True and self._parens:
             verdict = Wait.CAPITAL
@@ -272,6 +275,13 @@ class Cutter:
         if verdict:
             self._wait, self._wait_cut = verdict, index + 1
         return None
+
+    def _opens_reply(self) -> bool:
+        """Whether the words so far are an interjection at the very start: "Sure, ...". Speakers take a breath
+        behind it, and a voice that says it at once keeps nobody waiting for the sentence."""
+        if self._given or self._words[-1].end != ",":
+            return False
+        return " ".join(word.key for word in self._words) in INTERJECTIONS
 
     def _ends_before(self, wait: Wait, word: _Word) -> bool:
         """Whether the sentence ended before `word`, which has a capital."""
