@@ -142,7 +142,8 @@ class LlmSettings(Section):
     threads: PositiveInt | None = None
     """Threads of the embedded llama.cpp; by default one for each two cores, at most four."""
     context_tokens: PositiveInt = 2048
-    """Context of each conversation in the embedded llama.cpp."""
+    """Longest conversation that the model is sent, instructions and reply included; what is older is dropped. Also
+    the room that the embedded llama.cpp makes for each."""
 
 
 class TtsSettings(Section):

@@ -220,6 +220,7 @@ class Session:
         self._audio.drop_before(self._snapshot_end)
         self._utterance.mark("end_of_turn", self._clock())
         if self._text is None:
+            self._begin_turn(self._utterance)
             self._respond(_one(STT_FAILED), self._utterance)
         elif self._text:
             self._answer(self._text, self._utterance)
@@ -227,12 +228,15 @@ class Session:
             self._emit(UserTranscript(self._turn + 1, "", final=True))
 
     def _answer(self, text: str, timeline: Timeline) -> None:
-        self.interrupt()
-        self._turn += 1
-        timeline.turn = self._turn
+        self._begin_turn(timeline)
         self._emit(UserTranscript(self._turn, text, final=True))
         self._conversation.add_user(text)
         self._respond(self._engines.generator.stream(self._conversation.messages()), timeline)
+
+    def _begin_turn(self, timeline: Timeline) -> None:
+        self.interrupt()
+        self._turn += 1
+        timeline.turn = self._turn
 
     def _respond(self, tokens: AsyncGenerator[str, None], timeline: Timeline) -> None:
         self._responses += 1
