@@ -14,7 +14,7 @@ from voice_agent.config import CONFIG_VARIABLE, ENV_PREFIX, Settings, TtsEngine,
 from voice_agent.doctor import doctor
 from voice_agent.errors import SettingsError, WeightsError
 from voice_agent.models import ensure
-from voice_agent.models.cli import models_app
+from voice_agent.models.cli import log_to_terminal, models_app
 from voice_agent.talk import talk
 
 app = typer.Typer(
@@ -75,6 +75,7 @@ def _check_and_fetch(settings: Settings) -> None:
     from voice_agent.engines import Engines, needed_weights  # takes a second, which --help need not wait for
 
     Engines.build(settings)
+    log_to_terminal()
     for name in needed_weights(settings):
         ensure(name, directory=settings.models.dir, offline=settings.models.offline)
 
@@ -85,7 +86,6 @@ def _become_bentoml(settings: Settings) -> None:
     # Two servers that share a home wipe each other's metrics.
     home = Path(platformdirs.user_cache_dir("voice-agent")) / f"bentoml-{server.port}"
     os.environ.setdefault("BENTOML_HOME", str(home))
-    os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
     arguments = ["serve", "voice_agent.service:VoiceAgent", "--host", server.host, "--port", str(server.port)]
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-m", "bentoml", *arguments])

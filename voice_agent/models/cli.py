@@ -47,7 +47,7 @@ def pull(
     if bool(names) == everything:
         raise typer.BadParameter("name what to fetch, or pass --all")
     folder = _folder(directory)
-    _log_to_terminal()
+    log_to_terminal()
     failed = False
     for name in names or catalog():
         try:
@@ -82,7 +82,7 @@ def verify_command(names: Names = None, directory: Directory = None) -> None:
         raise typer.Exit(1)
 
 
-def _log_to_terminal() -> None:
+def log_to_terminal() -> None:
     """Show what the fetcher says, unless the program around this command has set up logging."""
     if logging.getLogger().handlers:
         return

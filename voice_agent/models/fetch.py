@@ -266,7 +266,7 @@ def _take(
         # What was wrong may have been the beginning, from an earlier run: then once more, from the start.
         wanted = [file for file in wrong if file.path in resumed]
     for failure in failures:
-        log.warning("%s: %s", weights.name, failure)
+        log.warning("%s: %s; going on without", weights.name, failure)
     return failures
 
 

@@ -11,13 +11,14 @@ from typing import Final, Protocol
 
 import faster_whisper
 import numpy as np
-import onnxruntime
 import webrtcvad
 from numpy.typing import NDArray
+from onnxruntime import InferenceSession
 
 from voice_agent.audio import FRAME, FRAME_MS, RATE, SILENCE, Pcm16, to_float
 from voice_agent.config import VadSettings
 from voice_agent.errors import StageError
+from voice_agent.stages.onnx_session import open_session
 
 WINDOW: Final = 512
 """Samples that Silero judges at a time (32 ms); fixed by the model at 16 kHz."""
@@ -103,7 +104,7 @@ class SileroVad:
     """Silero v6, from the ONNX file that faster-whisper ships (MIT)."""
 
     def __init__(self) -> None:
-        self._session: onnxruntime.InferenceSession | None = None
+        self._session: InferenceSession | None = None
 
     async def start(self) -> None:
         """See `Vad`."""
@@ -121,14 +122,11 @@ class SileroVad:
         self._session = None
 
 
-def _load_silero() -> onnxruntime.InferenceSession:
+def _load_silero() -> InferenceSession:
     path = Path(faster_whisper.__file__).parent / "assets" / "silero_vad_v6.onnx"
-    options = onnxruntime.SessionOptions()
-    # A window is 150 µs of work: handing it to other threads costs more than it saves.
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        # A window is 150 µs of work: handing it to other threads costs more than it saves.
+        return open_session(path, threads=1)
     except Exception as error:  # onnxruntime's exceptions share no base of their own
         raise StageError("vad", f"Silero could not be loaded from {path}: {error}") from error
 
@@ -136,7 +134,7 @@ def _load_silero() -> onnxruntime.InferenceSession:
 class SileroStream:
     """Silero's probability of the last whole window; between windows, what it was."""
 
-    def __init__(self, session: onnxruntime.InferenceSession) -> None:
+    def __init__(self, session: InferenceSession) -> None:
         self._session = session
         self.reset()
 

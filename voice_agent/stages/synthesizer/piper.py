@@ -17,8 +17,8 @@ from voice_agent.audio import Pcm16, to_pcm16
 from voice_agent.config import ModelsSettings, TtsSettings
 from voice_agent.errors import SettingsError, StageError
 from voice_agent.models import catalog, ensure
+from voice_agent.stages.onnx_session import open_session
 from voice_agent.stages.synthesizer.edges import Audio, Edges, pause_ms, speakable
-from voice_agent.stages.synthesizer.runtime import open_session
 from voice_agent.stages.synthesizer.voices import check_voice
 from voice_agent.stages.worker import Worker
 

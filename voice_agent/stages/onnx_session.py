@@ -12,10 +12,10 @@ THREADS: Final = min(_CORES, 4, max(2, _CORES // 2))
 cores they make no difference. From four cores up, half are left to the other stages."""
 
 
-def open_session(model: Path | bytes) -> onnxruntime.InferenceSession:
+def open_session(model: Path | bytes, threads: int = THREADS) -> onnxruntime.InferenceSession:
     """A session on the CPU for a model file, or for a model in memory."""
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = THREADS
+    options.intra_op_num_threads = threads
     # A thread that spins while it waits takes the core that another needs: with both cores busy, spinning made
     # Piper's pieces two to three times slower.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
