@@ -34,8 +34,8 @@ REPLY_WER = 0.20
 """Between the text of the replies and what Whisper hears in their audio. Both the voice and Whisper err."""
 STOPS_WITHIN_S = 5.0
 
-ENVIRONMENT = {"VOICE_AGENT_LLM__MAX_TOKENS": "40"}
-"""Replies of some ten seconds: they are played in real time."""
+ENVIRONMENT = {"VOICE_AGENT_LLM__MAX_TOKENS": "40", "VOICE_AGENT_LLM__TEMPERATURE": "0"}
+"""Replies of ten seconds at most, for they are played in real time; and the same in each run."""
 
 
 @pytest.fixture(scope="module")
