@@ -211,8 +211,9 @@ async def test_it_ends_at_once_with_its_sessions_told_and_no_child_left(tmp_path
         assert not left
 
 
-def test_a_wrong_setting_ends_it_with_its_name(tmp_path: Path) -> None:
+def test_a_wrong_setting_ends_it_with_its_name(server: Server, tmp_path: Path) -> None:
     for flags, said in [
+        (["--port", str(server.port)], rf"can't listen on 127\.0\.0\.1:{server.port}: .*in use.*--port"),
         (["--stt", "enormous"], r"stt\.model.*enormous.*tiny\.en"),
         (["--voice", "nobody"], r"tts\.voice.*nobody.*en_US-joe-medium"),
         (["--config", "nowhere.toml"], r"nowhere\.toml: no such"),

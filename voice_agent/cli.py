@@ -1,6 +1,7 @@
 """The command `voice-agent`."""
 
 import os
+import socket
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +11,15 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from voice_agent.config import CONFIG_VARIABLE, ENV_PREFIX, Settings, TtsEngine, VadEngine, load_settings
+from voice_agent.config import (
+    CONFIG_VARIABLE,
+    ENV_PREFIX,
+    ServerSettings,
+    Settings,
+    TtsEngine,
+    VadEngine,
+    load_settings,
+)
 from voice_agent.doctor import doctor
 from voice_agent.errors import SettingsError, WeightsError
 from voice_agent.models import ensure
@@ -74,10 +83,22 @@ def _check_and_fetch(settings: Settings) -> None:
     """Have what is wrong with the settings, or with the network, said here rather than in the service's log."""
     from voice_agent.engines import Engines, needed_weights  # takes a second, which --help need not wait for
 
+    _check_address(settings.server)
     Engines.build(settings)
     log_to_terminal()
     for name in needed_weights(settings):
         ensure(name, directory=settings.models.dir, offline=settings.models.offline)
+
+
+def _check_address(server: ServerSettings) -> None:
+    """BentoML would say it in forty lines."""
+    try:
+        socket.create_server((server.host, server.port)).close()
+    except OSError as error:
+        raise SettingsError(
+            f"can't listen on {server.host}:{server.port}: {error.strerror}. Choose another address with --host and "
+            "--port (server.host, server.port), or end what listens there"
+        ) from error
 
 
 def _become_bentoml(settings: Settings) -> None:
