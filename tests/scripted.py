@@ -9,6 +9,7 @@ import numpy as np
 from voice_agent.audio import FRAME, RATE, Pcm16, ms_to_samples
 from voice_agent.engines import Engines
 from voice_agent.errors import StageError
+from voice_agent.preparing import Preparing
 from voice_agent.stages.chunker import SentenceChunker
 from voice_agent.stages.generator import Message
 from voice_agent.stages.transcriber import Transcript
@@ -48,7 +49,7 @@ class ScriptedVad:
 @dataclass
 class ScriptedTranscriber:
     texts: list[str | StageError] = field(default_factory=list)
-    """What is said, utterance by utterance; a transcript that is thrown away uses none up."""
+    """What is said, silence by silence; a look while the user speaks finds the first, and uses none up."""
     delay_s: float = 0.1
     heard: list[Pcm16] = field(default_factory=list)
     languages: tuple[str, ...] = ("de", "en")
@@ -58,14 +59,33 @@ class ScriptedTranscriber:
     async def close(self) -> None: ...
 
     async def transcribe(
-        self, pcm: Pcm16, *, language: str | None = None, prompt: str | None = None
+        self, pcm: Pcm16, *, language: str | None = None, prompt: str | None = None, partial: bool = False
     ) -> Transcript:
         await asyncio.sleep(self.delay_s)
-        self.heard.append(pcm)
-        text = self.texts.pop(0) if self.texts else "hello"
+        text = self.texts[0] if self.texts else "hello"
+        if not partial:
+            self.heard.append(pcm)
+            self.texts[:1] = []
         if isinstance(text, StageError):
             raise text
         return Transcript(text, "en", avg_logprob=-0.2, no_speech_prob=0.0, compression_ratio=1.0)
+
+
+@dataclass
+class ScriptedEndpoint:
+    scores: list[float | StageError] = field(default_factory=list)
+    delay_s: float = 0.05
+
+    async def start(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def score(self, pcm: Pcm16) -> float:
+        await asyncio.sleep(self.delay_s)
+        score = self.scores.pop(0) if self.scores else 0.9
+        if isinstance(score, StageError):
+            raise score
+        return score
 
 
 @dataclass
@@ -132,6 +152,16 @@ class Script:
     transcriber: ScriptedTranscriber = field(default_factory=ScriptedTranscriber)
     generator: ScriptedGenerator = field(default_factory=ScriptedGenerator)
     synthesizer: ScriptedSynthesizer = field(default_factory=ScriptedSynthesizer)
+    endpoint: ScriptedEndpoint = field(default_factory=ScriptedEndpoint)
+    preparing: Preparing = field(default_factory=lambda: Preparing(4))
 
     def engines(self) -> Engines:
-        return Engines(ScriptedVad(), self.transcriber, self.generator, SentenceChunker(), self.synthesizer)
+        return Engines(
+            vad=ScriptedVad(),
+            endpoint=self.endpoint,
+            transcriber=self.transcriber,
+            generator=self.generator,
+            chunker=SentenceChunker(),
+            synthesizer=self.synthesizer,
+            preparing=self.preparing,
+        )

@@ -1,5 +1,6 @@
 """Formats, resampling and files."""
 
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,8 @@ from voice_agent.audio import (
     resample,
     to_float,
     to_pcm16,
+    ulaw_decode,
+    ulaw_encode,
     write_wav,
 )
 from voice_agent.errors import AudioError
@@ -63,6 +66,28 @@ def test_float_and_back_is_the_same_and_clips() -> None:
     pcm = np.array([-32768, -1, 0, 1, 32767], np.int16)
     assert np.abs(to_pcm16(to_float(pcm)).astype(int) - pcm).max() <= 1
     assert to_pcm16(np.array([-2.0, 2.0])).tolist() == [-32767, 32767]
+
+
+def test_mu_law_is_what_libsndfile_makes_of_every_sample() -> None:
+    every = np.arange(-32768, 32768).astype(np.int16)
+    file = BytesIO()
+    soundfile.write(file, every, 8000, format="RAW", subtype="ULAW")
+    assert ulaw_encode(every) == file.getvalue()
+
+
+def test_mu_law_is_read_as_libsndfile_reads_every_byte() -> None:
+    every = bytes(range(256))
+    expected, _ = soundfile.read(
+        BytesIO(every), dtype="int16", format="RAW", subtype="ULAW", samplerate=8000, channels=1
+    )
+    assert np.array_equal(ulaw_decode(every), expected)
+
+
+def test_mu_law_takes_a_slice_and_nothing() -> None:
+    pcm = np.arange(-3000, 3000, 7).astype(np.int16)
+    assert ulaw_encode(pcm[::2]) == ulaw_encode(pcm[::2].copy())
+    assert ulaw_encode(pcm[:0]) == b""
+    assert len(ulaw_decode(b"")) == 0
 
 
 def test_the_last_frame_is_padded_or_left_short() -> None:

@@ -1,6 +1,7 @@
 """Pacing and the account of what was played, on virtual time."""
 
 import asyncio
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,9 +22,99 @@ def now() -> float:
     return asyncio.get_running_loop().time()
 
 
-async def test_all_audio_goes_out_in_order_and_in_small_pieces() -> None:
+def started(*args: Any, **options: Any) -> Playback:
+    playback = Playback(*args, **options)
+    playback.start()
+    return playback
+
+
+async def test_nothing_goes_out_before_it_is_due_and_then_at_once() -> None:
     sent: list[Pcm16] = []
     playback = Playback(RATE, 1000, sent.append)
+    await playback.put(audio(0.5))
+    await asyncio.sleep(5)
+    assert not sent and playback.played_ms == 0
+    playback.start()
+    assert np.array_equal(np.concatenate(sent), audio(0.5))
+
+
+async def test_more_than_the_lead_that_was_ready_is_paced_too() -> None:
+    sent: list[Pcm16] = []
+    playback = Playback(RATE, 400, sent.append)
+    await playback.put(audio(3.0))
+    playback.start()
+    assert playback.sent_ms <= 400 + PIECE_MS
+    await asyncio.sleep(1)
+    assert playback.sent_ms == pytest.approx(1400, abs=PIECE_MS)
+    await playback.finish()
+    assert np.array_equal(np.concatenate(sent), audio(3.0))
+
+
+async def test_a_client_that_pauses_goes_on_with_what_it_holds() -> None:
+    sent: list[Pcm16] = []
+    playback = started(RATE, 1000, sent.append)
+    putting = asyncio.create_task(playback.put(audio(3.0)))
+    await asyncio.sleep(0.5)
+    playback.pause()
+    await asyncio.sleep(10)
+    assert playback.played_ms == pytest.approx(500)
+    assert playback.sent_ms == pytest.approx(1500, abs=PIECE_MS + 1)
+    playback.resume()
+    begun = now()
+    await putting
+    await playback.finish()
+    assert now() - begun == pytest.approx(2.5, abs=0.01)
+    assert np.array_equal(np.concatenate(sent), audio(3.0))
+
+
+async def test_a_client_that_cannot_pause_is_sent_the_rest_from_the_very_sample() -> None:
+    sent: list[Pcm16] = []
+    playback = started(RATE, 1000, sent.append, client_pauses=False)
+    putting = asyncio.create_task(playback.put(audio(3.0)))
+    await asyncio.sleep(0.5)
+    playback.pause()
+    await asyncio.sleep(10)
+    before, at = len(sent), round(playback.played_ms * RATE / 1000)
+    playback.resume()
+    await putting
+    await playback.finish()
+    assert at == pytest.approx(0.5 * RATE, abs=1)
+    assert np.array_equal(np.concatenate(sent[before:]), audio(3.0)[at:])
+    assert playback.played_ms == pytest.approx(3000)
+
+
+async def test_where_a_paused_client_says_it_stopped_is_where_it_goes_on() -> None:
+    sent: list[Pcm16] = []
+    playback = started(RATE, 1000, sent.append, client_pauses=False)
+    putting = asyncio.create_task(playback.put(audio(2.0)))
+    await asyncio.sleep(0.5)
+    playback.pause()
+    playback.acknowledge(300)
+    before = len(sent)
+    playback.resume()
+    await putting
+    assert np.array_equal(np.concatenate(sent[before:])[:RATE], audio(2.0)[round(0.3 * RATE) :][:RATE])
+
+
+async def test_what_sounds_is_told_with_its_time_and_again_when_it_goes_on() -> None:
+    sounds: list[tuple[int, float]] = []
+    playback = started(
+        RATE, 5000, lambda pcm: None, sounds=lambda pcm, begins: sounds.append((int(pcm[0]), begins))
+    )
+    begun = now()
+    await playback.put(audio(0.5))
+    assert sounds[1] == (round(PIECE_MS * RATE / 1000), pytest.approx(begun + PIECE_MS / 1000))
+    await asyncio.sleep(0.3)
+    playback.pause()
+    await asyncio.sleep(1)
+    told = len(sounds)
+    playback.resume()
+    assert sounds[told] == (pytest.approx(0.3 * RATE, abs=1), pytest.approx(now()))
+
+
+async def test_all_audio_goes_out_in_order_and_in_small_pieces() -> None:
+    sent: list[Pcm16] = []
+    playback = started(RATE, 1000, sent.append)
     await playback.put(audio(2.5))
     assert max(map(len, sent)) <= RATE * PIECE_MS / 1000
     assert np.array_equal(np.concatenate(sent), audio(2.5))
@@ -33,14 +124,14 @@ async def test_all_audio_goes_out_in_order_and_in_small_pieces() -> None:
 async def test_the_first_audio_goes_out_at_once_and_the_rest_is_paced() -> None:
     begun = now()
     times: list[float] = []
-    playback = Playback(RATE, 1000, lambda pcm: times.append(now() - begun))
+    playback = started(RATE, 1000, lambda pcm: times.append(now() - begun))
     await playback.put(audio(3.0))
     assert times[0] == 0
     assert times[-1] == pytest.approx(2.0, abs=0.1)
 
 
 async def test_without_reports_what_was_sent_is_taken_as_played_at_real_time() -> None:
-    playback = Playback(RATE, 5000, lambda pcm: None)
+    playback = started(RATE, 5000, lambda pcm: None)
     await playback.put(audio(2.0))
     assert playback.played_ms == 0
     await asyncio.sleep(0.5)
@@ -50,7 +141,7 @@ async def test_without_reports_what_was_sent_is_taken_as_played_at_real_time() -
 
 
 async def test_a_player_that_ran_dry_goes_on_where_it_was() -> None:
-    playback = Playback(RATE, 5000, lambda pcm: None)
+    playback = started(RATE, 5000, lambda pcm: None)
     await playback.put(audio(1.0))
     await asyncio.sleep(3)
     await playback.put(audio(1.0))
@@ -59,7 +150,7 @@ async def test_a_player_that_ran_dry_goes_on_where_it_was() -> None:
 
 
 async def test_a_report_is_carried_forward_but_never_past_what_was_sent() -> None:
-    playback = Playback(RATE, 5000, lambda pcm: None)
+    playback = started(RATE, 5000, lambda pcm: None)
     await playback.put(audio(2.0))
     await asyncio.sleep(1)
     playback.acknowledge(700)
@@ -71,7 +162,7 @@ async def test_a_report_is_carried_forward_but_never_past_what_was_sent() -> Non
 
 
 async def test_a_client_that_falls_behind_is_sent_no_more_than_the_lead() -> None:
-    playback = Playback(RATE, 1000, lambda pcm: None)
+    playback = started(RATE, 1000, lambda pcm: None)
 
     async def stalled() -> None:
         while True:
@@ -88,7 +179,7 @@ async def test_a_client_that_falls_behind_is_sent_no_more_than_the_lead() -> Non
 
 async def test_it_is_finished_when_all_was_played() -> None:
     begun = now()
-    playback = Playback(RATE, 5000, lambda pcm: None)
+    playback = started(RATE, 5000, lambda pcm: None)
     await playback.put(audio(2.0))
     await playback.finish()
     assert now() - begun == pytest.approx(2.0)
@@ -96,14 +187,14 @@ async def test_it_is_finished_when_all_was_played() -> None:
 
 async def test_a_client_that_is_late_is_waited_for_but_not_for_ever() -> None:
     begun = now()
-    playback = Playback(RATE, 5000, lambda pcm: None)
+    playback = started(RATE, 5000, lambda pcm: None)
     await playback.put(audio(2.0))
     await asyncio.sleep(1.5)
     playback.acknowledge(1000)
     await playback.finish()
     assert now() - begun == pytest.approx(2.5)
 
-    playback = Playback(RATE, 5000, lambda pcm: None)
+    playback = started(RATE, 5000, lambda pcm: None)
     begun = now()
     await playback.put(audio(1.0))
 

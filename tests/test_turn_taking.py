@@ -1,28 +1,59 @@
 """Who has the floor, by example and by property."""
 
+from collections.abc import Iterator
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from voice_agent import turn_taking
 from voice_agent.audio import FRAME, FRAME_MS, ms_to_samples
 from voice_agent.config import TurnSettings
 from voice_agent.turn_taking import (
+    DECIDE_LATEST_MS,
+    FLOOR_TRANSITIONS,
+    INSISTS_MS,
+    NO_WORDS_MS,
     TRANSITIONS,
+    AskIfThere,
     Commit,
     Decision,
-    Drop,
+    Discard,
+    Floor,
     Input,
     Interrupt,
+    LetGo,
+    Look,
     Onset,
     Pause,
+    Prepare,
+    Resume,
+    Score,
     State,
     TurnTaking,
 )
 
-SETTINGS = TurnSettings(start_ms=60, stop_ms=200, endpoint_ms=600, barge_in_ms=240, max_utterance_s=5)
+SETTINGS = TurnSettings(start_ms=60, stop_ms=120, max_utterance_s=5, quiet_s=10)
+ENDPOINT_MS = 600
 
 
-def turn_taking() -> TurnTaking:
+@pytest.fixture(autouse=True, scope="module")
+def plain_evidence() -> Iterator[None]:
+    """The turn is over after a fixed silence: what the evidence weighs is another test's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(turn_taking, "probability", lambda evidence: float(evidence.silence_ms >= ENDPOINT_MS))
+        yield
+
+
+def new() -> TurnTaking:
     return TurnTaking(SETTINGS, speech_threshold=0.5)
+
+
+def agent_speaking() -> TurnTaking:
+    turns = new()
+    turns.agent_takes_floor()
+    turns.agent_said = "Once upon a time there was a king."
+    return turns
 
 
 def hear(turns: TurnTaking, ms: int, probability: float) -> list[Decision]:
@@ -37,108 +68,268 @@ def stay_silent(turns: TurnTaking, ms: int) -> list[Decision]:
     return hear(turns, ms, 0.0)
 
 
-def test_an_utterance_with_words_is_committed_after_the_endpoint_silence() -> None:
-    turns = turn_taking()
+def without(decisions: list[Decision], *kinds: type[Decision]) -> list[Decision]:
+    return [decision for decision in decisions if not isinstance(decision, kinds)]
+
+
+def test_an_utterance_with_words_is_committed_once_the_evidence_says_that_it_is_over() -> None:
+    turns = new()
     stay_silent(turns, 1000)
-    assert speak(turns, 800) == [Onset(ms_to_samples(1000))]
-    assert stay_silent(turns, 200) == [Pause(ms_to_samples(1800))]
-    assert turns.transcribed(words=True) == []
-    assert stay_silent(turns, 380) == []
-    assert stay_silent(turns, 20) == [Commit()]
+    assert without(speak(turns, 800), Look) == [Onset(ms_to_samples(1000))]
+    assert without(stay_silent(turns, 120), Score) == [Prepare(ms_to_samples(1800))]
+    assert turns.transcribed("hello") == []
+    assert without(stay_silent(turns, 460), Score) == []
+    assert without(stay_silent(turns, 20), Score) == [Commit()]
     assert turns.state is State.LISTENING
 
 
+def test_the_detector_is_asked_as_the_silence_grows_and_its_answer_is_weighed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[float | None] = []
+
+    def weigh(evidence: turn_taking.Evidence) -> float:
+        seen.append(evidence.audio)
+        return evidence.audio or 0.0
+
+    monkeypatch.setattr(turn_taking, "probability", weigh)
+    turns = new()
+    speak(turns, 500)
+    assert Score() in stay_silent(turns, 160)
+    turns.transcribed("hello")
+    assert turns.scored(0.3) == []
+    assert turns.scored(1.0) == [Commit()]
+    assert seen[0] is None and seen[-1] == 1.0
+    speak(turns, 500)
+    stay_silent(turns, 20)
+    assert turns.scored(1.0) == []  # about another silence
+    stay_silent(turns, 200)
+    assert seen[-1] is None
+
+
+def test_the_words_the_pauses_and_what_was_asked_are_evidence(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[turn_taking.Evidence] = []
+    monkeypatch.setattr(turn_taking, "probability", lambda evidence: seen.append(evidence) or 0.0)
+    turns = new()
+    turns.agent_said = "What is your number?"
+    speak(turns, 400)
+    stay_silent(turns, 320)
+    speak(turns, 200)
+    stay_silent(turns, 200)
+    turns.transcribed("zero one")
+    assert seen[-1] == turn_taking.Evidence(
+        silence_ms=200,
+        speech_ms=920,
+        audio=None,
+        text="zero one",
+        agent_said="What is your number?",
+        pauses_ms=(320,),
+    )
+
+
 def test_a_late_transcript_is_waited_for() -> None:
-    turns = turn_taking()
+    turns = new()
     speak(turns, 800)
     assert Commit() not in stay_silent(turns, 3000)
-    assert turns.transcribed(words=True) == [Commit()]
+    assert turns.transcribed("hello") == [Commit()]
 
 
 def test_an_utterance_without_words_ends_quietly() -> None:
-    turns = turn_taking()
+    turns = new()
     speak(turns, 300)
-    stay_silent(turns, 300)
-    turns.transcribed(words=False)
-    assert stay_silent(turns, 400) == [Drop()]
+    stay_silent(turns, NO_WORDS_MS - 100)
+    assert turns.transcribed("") == []
+    assert without(stay_silent(turns, 100), Score) == [Discard()]
+
+
+def test_an_utterance_that_could_not_be_transcribed_is_answered_with_an_apology() -> None:
+    turns = new()
+    speak(turns, 300)
+    stay_silent(turns, 700)
+    assert turns.transcribed(None) == [Commit()]
 
 
 def test_a_click_shorter_than_the_start_is_no_utterance() -> None:
-    turns = turn_taking()
+    turns = new()
     assert speak(turns, 40) + stay_silent(turns, 1000) == []
 
 
 def test_speech_that_goes_on_after_a_pause_is_the_same_utterance() -> None:
-    turns = turn_taking()
-    speak(turns, 600)
+    turns = new()
+    speak(turns, 500)
     stay_silent(turns, 300)
-    turns.transcribed(words=True)
+    turns.transcribed("I would")
     opened = turns.opened
-    assert speak(turns, 600) == [Onset(ms_to_samples(900))]
+    assert without(speak(turns, 600), Look) == [Onset(ms_to_samples(800))]
     assert turns.opened == opened
     # The transcript was of the first half: it must not end the turn.
-    assert stay_silent(turns, 2000) == [Pause(ms_to_samples(1500))]
-    assert turns.transcribed(words=True) == [Commit()]
+    assert without(stay_silent(turns, 2000), Score, Look) == [Prepare(ms_to_samples(1400))]
+    assert turns.transcribed("I would like tea") == [Commit()]
 
 
 def test_a_stale_transcript_does_not_count_while_the_user_speaks() -> None:
-    turns = turn_taking()
-    speak(turns, 600)
-    assert turns.transcribed(words=True) == []
-    assert stay_silent(turns, 2000) == [Pause(ms_to_samples(600))]
+    turns = new()
+    speak(turns, 500)
+    assert turns.transcribed("hello") == []
+    assert Commit() not in stay_silent(turns, 2000)
 
 
-def test_speech_over_the_agent_interrupts_it_once() -> None:
-    turns = turn_taking()
-    turns.agent_takes_floor()
-    assert speak(turns, 220) == [Onset(0)]
-    assert speak(turns, 500) == [Interrupt()]
+def test_live_words_are_asked_for_while_the_user_speaks_one_look_at_a_time() -> None:
+    turns = new()
+    assert speak(turns, 2000).count(Look()) == 1
+    turns.looked("what is")
+    assert speak(turns, 2000).count(Look()) == 1
 
 
-def test_a_short_sound_over_the_agent_does_not_interrupt_it() -> None:
-    turns = turn_taking()
-    turns.agent_takes_floor()
-    heard = speak(turns, 200) + stay_silent(turns, 400)
-    heard += turns.transcribed(words=False) + stay_silent(turns, 400)
+def test_the_agent_falls_silent_at_the_users_onset() -> None:
+    turns = agent_speaking()
+    assert speak(turns, 40) == [Onset(0), Pause()]
+    assert turns.floor is Floor.HELD
+
+
+def test_words_over_the_agent_interrupt_it_as_soon_as_they_are_known() -> None:
+    turns = agent_speaking()
+    assert Look() in speak(turns, 240)
+    assert turns.looked("Wait.") == [Interrupt()]
+    assert turns.floor is Floor.FREE
+    assert without(speak(turns, 300), Look) == []
+
+
+def test_a_short_word_that_is_only_known_when_it_is_over_interrupts_too() -> None:
+    turns = agent_speaking()
+    speak(turns, 180)
+    stay_silent(turns, 140)
+    assert turns.transcribed("Stop.") == [Interrupt()]
+    assert without(stay_silent(turns, 500), Score) == [Commit()]
+
+
+def test_a_noise_over_the_agent_lets_it_go_on() -> None:
+    turns = agent_speaking()
+    assert speak(turns, 100) == [Onset(0), Pause()]
+    assert without(stay_silent(turns, 140), Score) == [Prepare(ms_to_samples(100))]
+    assert turns.transcribed("") == [Resume()]
+    assert without(stay_silent(turns, 600), Score) == [Discard()]
+    assert turns.floor is Floor.AGENT
+
+
+def test_a_backchannel_lets_it_go_on_and_is_not_answered() -> None:
+    turns = agent_speaking()
+    speak(turns, 400)
+    assert turns.looked("Mm-hmm.") == []
+    stay_silent(turns, 120)
+    assert turns.transcribed("Mm-hmm, yeah.") == [Resume()]
+    assert without(stay_silent(turns, 700), Score) == [Discard()]
+
+
+def test_the_same_word_in_reply_to_a_question_is_an_answer() -> None:
+    turns = agent_speaking()
+    turns.agent_said = "It costs ten dollars. Shall I book it?"
+    speak(turns, 300)
+    assert turns.looked("Yeah.") == [Interrupt()]
+
+
+def test_a_long_backchannel_does_not_hold_the_agent_for_longer_than_the_decision_takes() -> None:
+    turns = agent_speaking()
+    heard = speak(turns, 300) + turns.looked("yeah")
+    heard += speak(turns, 300) + turns.looked("yeah yeah")
+    assert Resume() in heard
     assert Interrupt() not in heard
-    assert heard[-1] == Drop()
 
 
-def test_short_words_over_the_agent_interrupt_it_when_they_are_answered() -> None:
-    turns = turn_taking()
+def test_words_after_a_backchannel_still_interrupt() -> None:
+    turns = agent_speaking()
+    speak(turns, 300)
+    turns.looked("yeah")
+    assert Resume() in speak(turns, 300) + turns.looked("yeah")
+    assert Interrupt() in speak(turns, 300) + turns.looked("yeah but wait")
+
+
+def test_without_an_answer_in_time_speech_that_goes_on_interrupts_and_a_sound_that_ended_does_not() -> None:
+    assert Interrupt() in speak(agent_speaking(), DECIDE_LATEST_MS)
+    turns = agent_speaking()
+    assert Resume() in speak(turns, 100) + stay_silent(turns, DECIDE_LATEST_MS)
+
+
+def test_who_insists_is_heard_even_if_the_transcriber_finds_no_words() -> None:
+    turns = agent_speaking()
+    heard: list[Decision] = []
+    for _ in range(INSISTS_MS // FRAME_MS):
+        heard += turns.frame(0.9)
+        heard += turns.looked("")
+    assert without(heard, Look) == [Onset(0), Pause(), Resume(), Interrupt()]
+
+
+def test_barge_in_can_be_turned_off() -> None:
+    turns = TurnTaking(SETTINGS.model_copy(update={"barge_in": False}), speech_threshold=0.5)
     turns.agent_takes_floor()
-    speak(turns, 200)
-    stay_silent(turns, 600)
-    assert turns.transcribed(words=True) == [Interrupt(), Commit()]
+    heard = speak(turns, 2000) + turns.looked("stop it")
+    assert not {Pause(), Interrupt()} & set(heard)
+    # Once it is over it is answered all the same, in place of what was being said.
+    stay_silent(turns, 200)
+    turns.transcribed("stop it")
+    assert without(stay_silent(turns, 500), Score) == [Interrupt(), Commit()]
 
 
 def test_an_endless_utterance_is_ended_and_what_follows_is_a_new_one() -> None:
-    turns = turn_taking()
+    turns = new()
     heard = speak(turns, 5000)
-    assert heard == [Onset(0), Pause(ms_to_samples(5000))]
-    assert speak(turns, 500) == []
-    assert turns.transcribed(words=True) == [Commit()]
+    assert without(heard, Look, Score) == [Onset(0), Prepare(ms_to_samples(5000))]
+    assert without(speak(turns, 500), Score) == []
+    assert turns.transcribed("and so on") == [Commit()]
     assert speak(turns, 100) == [Onset(ms_to_samples(5000))]
 
 
 def test_speech_that_has_begun_goes_on_a_little_below_the_threshold() -> None:
-    turns = turn_taking()
+    turns = new()
     assert hear(turns, 500, 0.4) == []
     speak(turns, 100)
-    assert hear(turns, 1000, 0.4) == []
-    assert hear(turns, 300, 0.3) == [Pause(ms_to_samples(1600))]
+    assert without(hear(turns, 1000, 0.4), Look) == []
+    assert Prepare(ms_to_samples(1600)) in hear(turns, 300, 0.3)
 
 
-def test_the_table_names_every_state() -> None:
+def test_a_user_who_goes_quiet_is_asked_once_and_then_let_go() -> None:
+    turns = agent_speaking()
+    assert stay_silent(turns, 60_000) == []
+    turns.agent_yields_floor()
+    assert stay_silent(turns, 10_000) == [AskIfThere()]
+    turns.agent_takes_floor()
+    turns.agent_yields_floor()
+    assert stay_silent(turns, 10_000) == [LetGo()]
+    assert stay_silent(turns, 60_000) == []
+
+
+def test_a_user_who_answers_is_asked_again_another_time() -> None:
+    turns = agent_speaking()
+    turns.agent_yields_floor()
+    assert AskIfThere() in stay_silent(turns, 10_000)
+    speak(turns, 400)
+    stay_silent(turns, 700)
+    assert turns.transcribed("I am here") == [Commit()]
+    turns.agent_takes_floor()
+    turns.agent_yields_floor()
+    assert stay_silent(turns, 10_000) == [AskIfThere()]
+
+
+def test_nobody_is_asked_before_the_agent_has_said_anything() -> None:
+    assert stay_silent(new(), 120_000) == []
+
+
+def test_the_tables_name_every_state() -> None:
     assert set(TRANSITIONS) == set(State)
-    assert all(set(row) <= set(Input) for row in TRANSITIONS.values())
+    assert set(FLOOR_TRANSITIONS) == set(Floor)
+    rows = [*TRANSITIONS.values(), *FLOOR_TRANSITIONS.values()]
+    assert {given for row in rows for given in row} == set(Input)
 
 
-Step = tuple[str, float]
+Step = tuple[str, float | str | None]
 steps = st.lists(
     st.one_of(
         st.tuples(st.just("frame"), st.sampled_from([0.0, 0.1, 0.4, 0.6, 1.0])),
-        st.tuples(st.sampled_from(["words", "none", "takes", "yields"]), st.just(0.0)),
+        st.tuples(
+            st.sampled_from(["transcribed", "looked"]), st.sampled_from(["wait", "yeah", "", None])
+        ),
+        st.tuples(st.sampled_from(["takes", "yields"]), st.none()),
+        st.tuples(st.just("scored"), st.floats(0, 1)),
         # Runs make every state reachable within a short list.
         st.tuples(st.sampled_from(["speech", "silence"]), st.floats(20, 1500)),
     ),
@@ -147,23 +338,26 @@ steps = st.lists(
 
 
 def take(turns: TurnTaking, step: Step) -> list[Decision]:
-    kind, value = step
-    match kind:
-        case "frame":
-            return turns.frame(value)
-        case "words" | "none":
-            return turns.transcribed(words=kind == "words")
-        case "takes":
+    match step:
+        case "frame", float(probability):
+            return turns.frame(probability)
+        case "transcribed", (str() | None) as text:
+            return turns.transcribed(text)
+        case "looked", (str() | None) as text:
+            return turns.looked(text)
+        case "scored", float(score):
+            return turns.scored(score)
+        case "takes", _:
             turns.agent_takes_floor()
-        case "yields":
+        case "yields", _:
             turns.agent_yields_floor()
-        case "speech" | "silence":
-            return hear(turns, int(value), float(kind == "speech"))
+        case (("speech" | "silence") as kind), float(ms):
+            return hear(turns, int(ms), float(kind == "speech"))
     return []
 
 
 def replay(script: list[Step]) -> list[Decision]:
-    turns = turn_taking()
+    turns = new()
     return [decision for step in script for decision in take(turns, step)]
 
 
@@ -173,14 +367,15 @@ def test_the_same_samples_give_the_same_decisions(script: list[Step]) -> None:
 
 
 @given(steps)
-def test_decisions_come_in_an_order_that_makes_sense(script: list[Step]) -> None:
-    kinds = [type(decision) for decision in replay(script) if not isinstance(decision, Interrupt)]
+def test_decisions_about_the_user_come_in_an_order_that_makes_sense(script: list[Step]) -> None:
+    users = Onset | Prepare | Commit | Discard
+    kinds = [type(decision) for decision in replay(script) if isinstance(decision, users)]
     may_follow: dict[type | None, set[type]] = {
         None: {Onset},
-        Onset: {Pause},
-        Pause: {Onset, Commit, Drop},
+        Onset: {Prepare},
+        Prepare: {Onset, Commit, Discard},
         Commit: {Onset},
-        Drop: {Onset},
+        Discard: {Onset},
     }
     for before, after in zip([None, *kinds], kinds, strict=False):
         assert after in may_follow[before]
@@ -188,21 +383,39 @@ def test_decisions_come_in_an_order_that_makes_sense(script: list[Step]) -> None
 
 @given(steps)
 def test_positions_lie_in_the_past_and_move_forward(script: list[Step]) -> None:
-    turns, latest = turn_taking(), 0
+    turns, latest = new(), 0
     for step in script:
         for decision in take(turns, step):
-            if isinstance(decision, Onset | Pause):
+            if isinstance(decision, Onset | Prepare):
                 assert latest <= decision.at <= turns.now
                 assert decision.at % FRAME == 0
                 latest = decision.at
 
 
 @given(steps)
-def test_the_agent_is_interrupted_only_while_it_has_the_floor(script: list[Step]) -> None:
-    turns, has_floor = turn_taking(), False
+def test_the_agent_is_paused_resumed_and_interrupted_only_where_that_makes_sense(script: list[Step]) -> None:
+    turns, floor = new(), Floor.FREE
     for step in script:
-        has_floor = step[0] == "takes" or (has_floor and step[0] != "yields")
+        if step[0] in ("takes", "yields"):
+            floor = Floor.AGENT if step[0] == "takes" else Floor.FREE
         for decision in take(turns, step):
-            if isinstance(decision, Interrupt):
-                assert has_floor
-                has_floor = False
+            match decision:
+                case Pause():
+                    assert floor is Floor.AGENT
+                    floor = Floor.HELD
+                case Resume():
+                    assert floor is Floor.HELD
+                    floor = Floor.AGENT
+                case Interrupt():
+                    assert floor is not Floor.FREE
+                    floor = Floor.FREE
+        assert turns.floor is floor
+
+
+@given(steps)
+def test_a_pause_is_always_decided_in_the_end(script: list[Step]) -> None:
+    turns = new()
+    for step in script:
+        take(turns, step)
+    stay_silent(turns, DECIDE_LATEST_MS + 1000)
+    assert turns.floor is not Floor.HELD

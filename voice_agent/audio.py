@@ -50,6 +50,49 @@ def to_pcm16(audio: NDArray[np.floating]) -> Pcm16:
     return pcm
 
 
+_ULAW_BIAS: Final = 132
+"""What G.711 adds to a magnitude before it takes the exponent, in 16 bits (33 in its own 14)."""
+_ULAW_CLIP: Final = 32_635
+"""The largest magnitude that can be told, 32767 less the bias."""
+
+
+def _ulaw_values() -> NDArray[np.int16]:
+    """What each mu-law byte stands for (ITU-T G.711, table 2; here in 16 bits, so four times its 14-bit values).
+
+    The byte is sent inverted: a sign, three bits of exponent, four of mantissa, biased by 132.
+    """
+    code = ~np.arange(256, dtype=np.uint8)
+    mantissa, exponent = (code & 0x0F).astype(np.int32), (code >> 4 & 0x07).astype(np.int32)
+    magnitude = ((mantissa << 3) + _ULAW_BIAS << exponent) - _ULAW_BIAS
+    return np.where(code & 0x80, -magnitude, magnitude).astype(np.int16)
+
+
+def _ulaw_codes() -> NDArray[np.uint8]:
+    """The mu-law byte of every 16-bit sample, indexed by the sample's bits taken as unsigned."""
+    sample = np.arange(65536, dtype=np.uint16).view(np.int16).astype(np.int32)
+    magnitude = np.minimum(np.abs(sample), _ULAW_CLIP) + _ULAW_BIAS
+    exponent = np.floor(np.log2(magnitude)).astype(np.int32) - 7
+    mantissa = magnitude >> (exponent + 3) & 0x0F
+    sign = np.where(sample < 0, 0x80, 0)
+    code: NDArray[np.uint8] = (~(sign | exponent << 4 | mantissa) & 0xFF).astype(np.uint8)
+    return code
+
+
+_ULAW_DECODED: Final = _ulaw_values()
+_ULAW_ENCODED: Final = _ulaw_codes()
+
+
+def ulaw_encode(pcm: Pcm16) -> bytes:
+    """PCM16 as G.711 mu-law, a byte a sample."""
+    return _ULAW_ENCODED[pcm.view(np.uint16)].tobytes()
+
+
+def ulaw_decode(data: bytes) -> Pcm16:
+    """G.711 mu-law as PCM16, a sample a byte."""
+    pcm: Pcm16 = _ULAW_DECODED[np.frombuffer(data, np.uint8)]
+    return pcm
+
+
 class Resampler:
     """Streaming conversion between two rates; the identity when they are equal.
 

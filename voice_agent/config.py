@@ -40,6 +40,7 @@ DEFAULT_CONFIG: Final = Path("voice-agent.toml")
 VadEngine = Literal["cascade", "silero", "webrtcvad"]
 LlmEngine = Literal["auto", "openai", "llamacpp"]
 TtsEngine = Literal["piper", "kokoro", "xtts"]
+Eagerness = Literal["low", "auto", "high"]
 
 
 class Section(BaseModel):
@@ -78,16 +79,32 @@ class VadSettings(Section):
 class TurnSettings(Section):
     """Who has the floor."""
 
+    eagerness: Eagerness = "auto"
+    """How soon a pause is taken for the end of the turn: `high` answers sooner and cuts in more often."""
     start_ms: PositiveInt = 60
     """Speech that opens an utterance."""
-    stop_ms: PositiveInt = 200
-    """Silence after which the utterance is transcribed."""
-    endpoint_ms: PositiveInt = 600
-    """Silence after which the turn is over."""
-    barge_in_ms: PositiveInt = 240
-    """Speech over the agent that interrupts it."""
+    stop_ms: PositiveInt = 120
+    """Silence after which a response is prepared."""
     max_utterance_s: PositiveFloat = 60.0
     """An utterance longer than this is ended as if the user had stopped."""
+    detector: Literal["smart-turn", "none"] = "smart-turn"
+    """What hears from the voice whether a turn is over; `none` goes by the words and the silence alone."""
+    prepare: int | None = Field(None, ge=0)
+    """Responses prepared at once before their turn is over, in all sessions; 0 prepares none. By default one for
+    each core: on a busy machine, work that may be thrown away would delay work that is due."""
+    barge_in: bool = True
+    """Whether the user can interrupt the agent by speaking."""
+    echo_guard: bool = True
+    """Whether the agent's own voice, heard by the microphone, is told from the user's."""
+    filler: str | None = "Let me think."
+    """Spoken when a reply is late; empty for nothing."""
+    filler_after_ms: PositiveInt = 1500
+    """How late that is, counted from the end of the turn."""
+    quiet_question: str = "Are you still there?"
+    quiet_goodbye: str = "Goodbye."
+    quiet_s: float = Field(30.0, ge=0)
+    """How long the user may be quiet after a reply, in seconds, before the question is asked; after as long again the
+    agent says goodbye and ends the session. 0 waits for ever."""
 
 
 class SttSettings(Section):

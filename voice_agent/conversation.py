@@ -20,29 +20,45 @@ class Conversation:
         self._budget = max(0.0, context_tokens * CHARS_PER_TOKEN - len(system_prompt))
         self._history: list[Message] = []
 
+    @property
+    def unanswered(self) -> str:
+        """What the user said last, while no answer to it was heard; else empty."""
+        return self._history[-1].content if self._history and self._history[-1].role == "user" else ""
+
     def add_user(self, text: str) -> None:
         """The user said this; what they said before an answer was heard is one message with it."""
-        if self._history and self._history[-1].role == "user":
-            text = f"{self._history.pop().content} {text}"
-        self._history.append(Message("user", text))
-        if self._size() > self._budget:
-            self._drop_oldest()
+        self._history = self._with(text)
 
     def add_assistant(self, heard: str) -> None:
         """The user heard this much of a response; nothing is kept of one that was not heard at all,
         nor of one that answers nobody."""
-        if heard and self._history:
-            self._history.append(Message("assistant", heard))
+        if not heard or not self._history:
+            return
+        if self._history[-1].role == "assistant":
+            heard = f"{self._history.pop().content} {heard}"
+        self._history.append(Message("assistant", heard))
+
+    def asking(self, text: str) -> list[Message]:
+        """`messages` as they would be after `add_user`, which is not done: for a reply that may not be needed."""
+        return [self._system, *self._with(text)]
 
     def messages(self) -> list[Message]:
         """The system prompt and the history, beginning with the user, and never without the last message."""
         return [self._system, *self._history]
 
-    def _size(self) -> int:
-        return sum(len(message.content) for message in self._history)
+    def _with(self, text: str) -> list[Message]:
+        """The history with one more thing said, without its oldest part if that gets too long."""
+        history, before = self._history, self.unanswered
+        if before:
+            history, text = history[:-1], f"{before} {text}"
+        history = [*history, Message("user", text)]
+        if _size(history) > self._budget:
+            while len(history) > 1 and (
+                _size(history) > self._budget * KEPT_WHEN_FULL or history[0].role == "assistant"
+            ):
+                del history[0]
+        return history
 
-    def _drop_oldest(self) -> None:
-        while len(self._history) > 1 and (
-            self._size() > self._budget * KEPT_WHEN_FULL or self._history[0].role == "assistant"
-        ):
-            del self._history[0]
+
+def _size(history: list[Message]) -> int:
+    return sum(len(message.content) for message in history)

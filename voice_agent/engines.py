@@ -1,11 +1,14 @@
 """The engines that all sessions share, chosen by the settings."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, Self
 
 from voice_agent.config import Settings
 from voice_agent.models import catalog
+from voice_agent.preparing import Preparing
 from voice_agent.stages.chunker import Chunker, SentenceChunker
+from voice_agent.stages import endpoint
+from voice_agent.stages.endpoint import Endpoint, NoEndpoint, SmartTurn
 from voice_agent.stages.generator import EMBEDDED_MODEL, Generator, LlamaCppGenerator, build_generator
 from voice_agent.stages.synthesizer import Synthesizer
 from voice_agent.stages.transcriber import FasterWhisper, Transcriber
@@ -27,25 +30,30 @@ class Engines:
     """One engine for each stage."""
 
     vad: Vad
+    endpoint: Endpoint
     transcriber: Transcriber
     generator: Generator
     chunker: Chunker
     synthesizer: Synthesizer
+    preparing: Preparing = field(default_factory=Preparing)
+    """How much of them may go into responses that are not yet due."""
 
     @classmethod
     def build(cls, settings: Settings) -> Self:
         """The engines that the settings name; nothing is loaded yet."""
         return cls(
             vad=build_vad(settings.vad),
+            endpoint=SmartTurn(settings.models) if settings.turn.detector == "smart-turn" else NoEndpoint(),
             transcriber=FasterWhisper(settings.stt, settings.models),
             generator=build_generator(settings.llm, settings.models),
             chunker=SentenceChunker(),
             synthesizer=build_synthesizer(settings),
+            preparing=Preparing(settings.turn.prepare),
         )
 
     def all(self) -> tuple[Engine, ...]:
         """Those that have something to load."""
-        return (self.vad, self.transcriber, self.generator, self.synthesizer)
+        return (self.vad, self.endpoint, self.transcriber, self.generator, self.synthesizer)
 
     async def close(self) -> None:
         """Free the engines; no thread or process of theirs is left."""
@@ -73,6 +81,8 @@ def build_synthesizer(settings: Settings) -> Synthesizer:
 def needed_weights(settings: Settings) -> list[str]:
     """The catalogue's names for what the engines will load; nothing for an API, or a file of the user's own."""
     names = [f"whisper-{settings.stt.model}"]
+    if settings.turn.detector == "smart-turn":
+        names.append(endpoint.WEIGHTS)
     if isinstance(build_generator(settings.llm, settings.models), LlamaCppGenerator):
         names.append(settings.llm.model or EMBEDDED_MODEL)
     match settings.tts.engine:

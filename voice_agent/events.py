@@ -62,6 +62,23 @@ class ResponseAudio:
 
 
 @dataclass(frozen=True, slots=True)
+class ResponsePaused:
+    """Stop playing this response where it is, and keep what is unplayed: the user may have begun to speak."""
+
+    response: str
+    heard_ms: float
+    """How much of its audio was played by then, milliseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseResumed:
+    """Go on from the sample where it was paused. To a client that can't pause, all that was unplayed is sent again
+    after this."""
+
+    response: str
+
+
+@dataclass(frozen=True, slots=True)
 class ResponseEnded:
     """No more of this response comes. After anything but `completed`, what is unplayed is to be dropped."""
 
@@ -86,6 +103,14 @@ class SessionError:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class SessionEnded:
+    """The agent hangs up: the last event."""
+
+    reason: str
+    """In one word: `quiet`, the user said nothing for long."""
+
+
 Event: TypeAlias = (
     SpeechStarted
     | SpeechStopped
@@ -93,7 +118,10 @@ Event: TypeAlias = (
     | ResponseStarted
     | ResponseText
     | ResponseAudio
+    | ResponsePaused
+    | ResponseResumed
     | ResponseEnded
     | TurnTimeline
     | SessionError
+    | SessionEnded
 )

@@ -1,6 +1,7 @@
-"""One response's audio on its way out: paced, and accounted for."""
+"""One response's audio on its way out: held until it is due, paced, paused, and accounted for."""
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from typing import Final
 
@@ -12,6 +13,9 @@ PIECE_MS: Final = 60
 DONE_WITHIN_S: Final = 0.001
 """Less time than this is not worth waiting for; nor can every clock tell it from none."""
 
+KEPT_S: Final = 1.0
+"""How far before the estimated position audio is kept: a client that reports may be behind it."""
+
 ACKNOWLEDGE_WITHIN_S: Final = 1.0
 """How long after the expected end of playback a client that reports its position is waited for."""
 
@@ -21,18 +25,40 @@ class Playback:
 
     The position is the client's own report where it makes one, carried forward at real time. Without
     reports, a player is assumed that plays what it gets at once, in order.
+
+    Nothing is sent before `start`, nor between `pause` and `resume`. A client that can't pause is expected to
+    drop what it holds; on `resume` it is sent that again.
     """
 
-    def __init__(self, rate: int, lead_ms: float, send: Callable[[Pcm16], None]) -> None:
+    def __init__(
+        self,
+        rate: int,
+        lead_ms: float,
+        send: Callable[[Pcm16], None],
+        *,
+        client_pauses: bool = True,
+        sounds: Callable[[Pcm16, float], None] | None = None,
+    ) -> None:
+        """`send` gets each piece as it goes out; `sounds` each piece and when it begins to sound, on the loop's clock."""
         self._rate = rate
         self._lead_s = lead_ms / 1000
         self._send = send
-        self._clock = asyncio.get_running_loop().time
+        self._client_pauses = client_pauses
+        self._sounds = sounds
+        loop = asyncio.get_running_loop()
+        self._clock, self._call_at = loop.time, loop.call_at
+        self._unsent: deque[Pcm16] = deque()
+        self._unplayed: deque[tuple[float, Pcm16]] = deque()
+        """What was sent and perhaps not yet played, and where it begins, in seconds."""
         self._sent_s = 0.0
         self._ends_at = 0.0
         """When the player runs out of audio, if it never stalls."""
         self._reported: tuple[float, float] | None = None
         """The client's last report: seconds played, and when it came."""
+        self._started = False
+        self._paused_at: float | None = None
+        """Position while paused, in seconds."""
+        self._timer: asyncio.TimerHandle | None = None
         self._changed = asyncio.Event()
 
     @property
@@ -43,44 +69,126 @@ class Playback:
     @property
     def played_ms(self) -> float:
         """Audio that the client has played by now, milliseconds."""
-        now = self._clock()
-        if self._reported is None:
-            return (self._sent_s - min(self._sent_s, max(0.0, self._ends_at - now))) * 1000
-        played, at = self._reported
-        return min(self._sent_s, played + now - at) * 1000
+        return self._played_s() * 1000
+
+    def start(self) -> None:
+        """Send what there is, and from now on what comes."""
+        self._started = True
+        self._advance()
 
     async def put(self, pcm: Pcm16) -> None:
-        """Send audio in small pieces, waiting whenever the client has enough for now."""
-        for piece in frames(pcm, ms_to_samples(PIECE_MS, self._rate), pad=False):
-            while (ahead := self._sent_s - self.played_ms / 1000) > self._lead_s + DONE_WITHIN_S:
-                await self._wait(ahead - self._lead_s)
-            seconds = len(piece) / self._rate
-            self._ends_at = max(self._ends_at, self._clock()) + seconds
-            self._sent_s += seconds
-            self._send(piece)
+        """Send audio in small pieces; once started, wait while the client has enough for now."""
+        self._unsent.extend(frames(pcm, ms_to_samples(PIECE_MS, self._rate), pad=False))
+        self._advance()
+        while self._started and self._unsent:
+            await self._change()
+
+    def pause(self) -> None:
+        """Stand still at the sample that is being played."""
+        if self._paused_at is None:
+            self._paused_at = self._played_s()
+
+    def resume(self) -> None:
+        """Go on from that sample."""
+        if self._paused_at is None:
+            return
+        position, self._paused_at = self._paused_at, None
+        if self._unplayed:
+            position = max(position, self._unplayed[0][0])
+        now = self._clock()
+        if self._client_pauses:
+            held = self._from(position)
+        else:
+            self._unsent.extendleft(reversed(self._from(position)))
+            self._sent_s = position
+            held = []
+        self._unplayed.clear()
+        self._ends_at = now
+        if self._reported is not None:
+            self._reported = (position, now)
+        for piece in held:
+            self._sound(position, piece)
+            position += len(piece) / self._rate
+        self._advance()
 
     def acknowledge(self, ms: float) -> None:
         """The client reports that it has played this much; more than was sent counts as all of it."""
-        self._reported = (min(ms / 1000, self._sent_s), self._clock())
-        self._changed.set()
+        played = min(ms / 1000, self._sent_s)
+        self._reported = (played, self._clock())
+        if self._paused_at is not None:
+            self._paused_at = played
+        self._advance()
 
     async def finish(self) -> None:
         """Wait until all of the audio was played."""
-        while (left := self._ends_at - self._clock()) > DONE_WITHIN_S:
-            await self._wait(left)
-        if self._reported is None:
-            return
-        deadline = self._ends_at + ACKNOWLEDGE_WITHIN_S
-        while (left := self._sent_s - self.played_ms / 1000) > DONE_WITHIN_S:
-            if (patience := deadline - self._clock()) <= DONE_WITHIN_S:
+        while True:
+            if self._unsent or self._paused_at is not None or not self._started:
+                await self._change()
+            elif (left := self._ends_at - self._clock()) > DONE_WITHIN_S:
+                await self._change(left)
+            else:
                 break
-            await self._wait(min(left, patience))
+        while self._reported is not None and (left := self._sent_s - self._played_s()) > DONE_WITHIN_S:
+            patience = self._ends_at + ACKNOWLEDGE_WITHIN_S - self._clock()
+            if patience <= DONE_WITHIN_S:
+                break
+            await self._change(min(left, patience))
 
-    async def _wait(self, seconds: float) -> None:
-        """Until this much time has passed, or the client reports."""
+    def close(self) -> None:
+        """Send nothing more."""
+        self._started = False
+        if self._timer:
+            self._timer.cancel()
+
+    def _played_s(self) -> float:
+        if self._paused_at is not None:
+            return self._paused_at
+        now = self._clock()
+        if self._reported is None:
+            return self._sent_s - min(self._sent_s, max(0.0, self._ends_at - now))
+        played, at = self._reported
+        return min(self._sent_s, played + now - at)
+
+    def _advance(self) -> None:
+        """Send what is due, and see to it that the rest goes out in time."""
+        if self._timer:
+            self._timer.cancel()
+        self._changed.set()
+        if not self._started or self._paused_at is not None:
+            return
+        while self._unsent:
+            ahead = self._sent_s - self._played_s()
+            if ahead > self._lead_s + DONE_WITHIN_S:
+                self._timer = self._call_at(self._clock() + ahead - self._lead_s, self._advance)
+                return
+            piece = self._unsent.popleft()
+            self._sound(self._sent_s, piece)
+            self._sent_s += len(piece) / self._rate
+            self._send(piece)
+
+    def _sound(self, position: float, piece: Pcm16) -> None:
+        """Note that `piece` is played after all that is on its way."""
+        begins = max(self._ends_at, self._clock())
+        self._ends_at = begins + len(piece) / self._rate
+        kept_from = self._played_s() - KEPT_S
+        while self._unplayed and self._unplayed[0][0] + len(self._unplayed[0][1]) / self._rate <= kept_from:
+            self._unplayed.popleft()
+        self._unplayed.append((position, piece))
+        if self._sounds:
+            self._sounds(piece, begins)
+
+    def _from(self, position: float) -> list[Pcm16]:
+        """What was sent of the audio from `position` on."""
+        rest = [
+            piece[max(0, round((position - begins) * self._rate)) :] for begins, piece in self._unplayed
+        ]
+        return [piece for piece in rest if len(piece)]
+
+    async def _change(self, within_s: float | None = None) -> None:
+        """Until something has changed, or this much time has passed."""
         self._changed.clear()
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(within_s):
                 await self._changed.wait()
         except TimeoutError:
             pass

@@ -1,4 +1,4 @@
-"""One response: text from the language model, cut into chunks, spoken, and sent as fast as it may be."""
+"""One response: text from the language model, cut into chunks, spoken, and sent once it is due."""
 
 import asyncio
 import re
@@ -9,7 +9,7 @@ from typing import Final
 
 from voice_agent.audio import SILENCE, Pcm16, Resampler, samples_to_ms
 from voice_agent.errors import StageError
-from voice_agent.events import Event, ResponseAudio, ResponseText
+from voice_agent.events import Event, ResponseAudio, ResponseStarted, ResponseText
 from voice_agent.playback import Playback
 from voice_agent.stages.chunker import Chunker
 from voice_agent.stages.synthesizer import Synthesizer
@@ -27,15 +27,12 @@ class Voice:
     synthesizer: Synthesizer
     name: str | None
     language: str | None
-    output_rate: int
-    """Of the audio given to the client, hertz."""
-    lead_ms: float
-    """How far ahead of the client's playback audio is sent."""
 
 
 @dataclass(slots=True)
 class _SpokenChunk:
     text: str
+    """As the history has it: empty for what is not part of the reply."""
     start_ms: float
     """Where its audio begins in the response."""
     audio_ms: float = 0.0
@@ -45,26 +42,54 @@ class _SpokenChunk:
 
 
 class Response:
-    """What the agent says in one turn. `run` speaks it; `heard` tells how far the user got."""
+    """What the agent says in one turn. `run` prepares it, and no more than its first chunk; `commit` lets it be heard.
+
+    Before `commit` nothing of it is seen outside.
+    """
 
     def __init__(
         self,
-        response_id: str,
         timeline: Timeline,
         chunker: Chunker,
         voice: Voice,
-        emit: Callable[[Event], None],
+        playback: Callable[[Callable[[Pcm16], None]], Playback],
+        rate: int,
     ) -> None:
-        self.id = response_id
+        """`playback` makes the way out, at `rate`, given what takes its pieces."""
+        self.id = ""
+        """Known once it is committed."""
         self.timeline = timeline
+        self.text = ""
+        """What was given to the voice so far, heard or not."""
+        self.playback = playback(self._audio)
         self._chunker = chunker
         self._voice = voice
-        self._emit = emit
+        self._rate = rate
         self._clock = asyncio.get_running_loop().time
+        self._emit: Callable[[Event], None] | None = None
+        self.committed = asyncio.Event()
+        """Set by `commit`."""
+        self.made = False
+        """All of it is made; it may still be playing."""
+        self._texts: list[str] = []
+        """Chunks that wait for the commit, to be shown."""
         self._chunks: list[_SpokenChunk] = []
-        self.playback = Playback(
-            voice.output_rate, voice.lead_ms, lambda pcm: emit(ResponseAudio(response_id, pcm))
-        )
+        self._speaking = asyncio.Lock()
+
+    @property
+    def ready(self) -> bool:
+        """Whether the first audio is there."""
+        return any(chunk.audio_ms for chunk in self._chunks)
+
+    def commit(self, response_id: str, emit: Callable[[Event], None]) -> None:
+        """It is due: what was prepared goes out now, and the rest as it is made."""
+        self.id, self._emit = response_id, emit
+        self.timeline.response = response_id
+        self.committed.set()
+        emit(ResponseStarted(response_id, self.timeline.turn))
+        for text in self._texts:
+            emit(ResponseText(response_id, text))
+        self.playback.start()
 
     async def run(self, tokens: AsyncGenerator[str, None]) -> None:
         """Speak the text as it comes, and wait until it has been played.
@@ -74,17 +99,36 @@ class Response:
         """
         async with aclosing(self._chunker.split(self._noting_first(tokens))) as chunks:
             async for chunk in chunks:
+                if self.ready:
+                    await self.committed.wait()
                 self.timeline.mark("first_chunk", self._clock())
-                self._emit(ResponseText(self.id, chunk.text))
-                await self._speak(chunk.text, chunk.spoken)
-        if not any(chunk.audio_ms for chunk in self._chunks):
+                async with self._speaking:
+                    await self._speak(chunk.text, chunk.spoken, chunk.text)
+        if not self.ready:
             raise StageError("generator", "the language model gave an empty reply")
+        self.made = True
         await self.playback.finish()
+
+    async def bridge(self, filler: str, after_s: float) -> None:
+        """Once committed, say `filler` if the reply is this late. The history does not hold it.
+
+        Raises:
+            StageError: the voice failed.
+        """
+        await self.committed.wait()
+        await asyncio.sleep(after_s)
+        if not self._chunks:
+            async with self._speaking:
+                await self._speak(f"{filler} ", filler, "")
 
     def heard(self) -> str:
         """The text up to the last word that was played, as far as is known now."""
         played = self.playback.played_ms
         return "".join(_heard_of(chunk, played - chunk.start_ms) for chunk in self._chunks).strip()
+
+    def _audio(self, pcm: Pcm16) -> None:
+        assert self._emit
+        self._emit(ResponseAudio(self.id, pcm))
 
     async def _noting_first(self, tokens: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
         async with aclosing(tokens) as stream:
@@ -92,12 +136,17 @@ class Response:
                 self.timeline.mark("llm_first_token", self._clock())
                 yield token
 
-    async def _speak(self, text: str, spoken: str) -> None:
+    async def _speak(self, shown: str, spoken: str, remembered: str) -> None:
         start = self._chunks[-1].start_ms + self._chunks[-1].audio_ms if self._chunks else 0.0
-        chunk = _SpokenChunk(text, start)
+        chunk = _SpokenChunk(remembered, start)
         self._chunks.append(chunk)
+        self.text += shown
+        if self._emit:
+            self._emit(ResponseText(self.id, shown))
+        else:
+            self._texts.append(shown)
         if spoken:
-            resampler = Resampler(self._voice.synthesizer.rate, self._voice.output_rate)
+            resampler = Resampler(self._voice.synthesizer.rate, self._rate)
             audio = self._voice.synthesizer.stream(
                 spoken, voice=self._voice.name, language=self._voice.language
             )
@@ -109,7 +158,7 @@ class Response:
         chunk.whole = True
 
     async def _put(self, chunk: _SpokenChunk, pcm: Pcm16) -> None:
-        chunk.audio_ms += samples_to_ms(len(pcm), self._voice.output_rate)
+        chunk.audio_ms += samples_to_ms(len(pcm), self._rate)
         await self.playback.put(pcm)
 
 

@@ -54,6 +54,13 @@ async def _ws(socket: WebSocket) -> None:
     await native.serve(socket, app.state.agent)
 
 
+@app.websocket("/telephony/twilio")
+async def _twilio(socket: WebSocket) -> None:
+    from voice_agent.transports import twilio
+
+    await twilio.serve(socket, app.state.agent)
+
+
 app.mount("/", StaticFiles(directory=WEB, html=True))
 
 

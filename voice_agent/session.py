@@ -3,24 +3,14 @@
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
-import numpy as np
-
-from voice_agent.audio import (
-    FRAME,
-    RATE,
-    SILENCE,
-    Pcm16,
-    RecentAudio,
-    Resampler,
-    ms_to_samples,
-    samples_to_ms,
-)
-from voice_agent.config import Settings
+from voice_agent.audio import RATE, Pcm16, Resampler, samples_to_ms
+from voice_agent.config import Eagerness, Settings
 from voice_agent.conversation import Conversation
 from voice_agent.engines import Engines
 from voice_agent.errors import StageError, VoiceAgentError
@@ -29,29 +19,42 @@ from voice_agent.events import (
     Event,
     ResponseAudio,
     ResponseEnded,
-    ResponseStarted,
+    ResponsePaused,
+    ResponseResumed,
     ResponseText,
+    SessionEnded,
     SessionError,
     SpeechStarted,
     SpeechStopped,
     TurnTimeline,
     UserTranscript,
 )
+from voice_agent.listening import Listener
+from voice_agent.playback import Playback
 from voice_agent.response import Response, Voice
 from voice_agent.timeline import Timeline
-from voice_agent.turn_taking import Commit, Decision, Drop, Interrupt, Onset, Pause, State, TurnTaking
+from voice_agent.turn_taking import (
+    AskIfThere,
+    Commit,
+    Decision,
+    Discard,
+    Floor,
+    Interrupt,
+    LetGo,
+    Look,
+    Onset,
+    Pause,
+    Prepare,
+    Resume,
+    Score,
+    TurnTaking,
+)
 
 log = logging.getLogger(__name__)
-
-PREROLL: Final = ms_to_samples(300)
-"""Audio before the onset that goes to the transcriber: VAD needs some speech to be sure of it, in samples."""
 
 OUTBOX: Final = 1024
 """Events that may wait for the client. Audio is paced, so this is over half a minute of not reading; the
 transport gives such a client up before. If it is reached nevertheless, the session ends."""
-
-YIELD_EVERY: Final = 25
-"""Frames heard in one go before other sessions get the event loop: audio that comes in bursts."""
 
 LLM_FAILED: Final = "Sorry, I can't think of an answer right now. Please try again."
 STT_FAILED: Final = "Sorry, I couldn't make that out. Please say it again."
@@ -75,6 +78,21 @@ class SessionOptions:
     language: str | None = None
     lead_ms: float = 3000.0
     """How far ahead of its playback the client is sent audio."""
+    client_pauses: bool = True
+    """Whether the client can stop playing and keep what it holds. To one that can't, what was unheard is sent again
+    when a response resumes."""
+    eagerness: Eagerness | None = None
+    """How soon the agent answers; by default the settings'."""
+
+
+@dataclass(slots=True)
+class _Making:
+    """A response and the task that makes it."""
+
+    response: Response
+    task: asyncio.Task[None]
+    begun: float
+    """On the loop's clock."""
 
 
 class Session:
@@ -86,58 +104,62 @@ class Session:
         self.id = secrets.token_hex(8)
         self.options = options
         self._engines = engines
+        self._settings = settings.turn
         self._tasks = tasks
         self._clock = asyncio.get_running_loop().time
         self._outbox: asyncio.Queue[Event] = asyncio.Queue(OUTBOX)
         self._cut_off: set[str] = set()
         """Responses that were stopped and whose `ResponseEnded` has not yet gone out."""
 
-        self._resampler = Resampler(options.input_rate, RATE)
-        self._pending = SILENCE
-        """Audio short of a frame."""
-        self._vad = engines.vad.stream()
-        self._turns = TurnTaking(settings.turn, settings.vad.threshold)
-        self._audio = RecentAudio()
-        self._snapshot_end = 0
-        """Up to where the utterance being transcribed was taken, in samples."""
-        self._last_speech_at = 0.0
-        """When the last speech sample arrived, on the loop's clock."""
+        self._turns = TurnTaking(settings.turn, settings.vad.threshold, options.eagerness)
+        self._listener = Listener(
+            engines,
+            settings,
+            self._turns,
+            input_rate=options.input_rate,
+            language=options.language,
+            tasks=tasks,
+            decided=self._carry_out,
+            understood=self._understand,
+            failed=self._fail,
+        )
         self._utterance: Timeline | None = None
-        """Of the turn that the open utterance may become, from its last pause on."""
-        self._transcribing: asyncio.Task[None] | None = None
-        self._text: str | None = ""
-        """Transcript of the open utterance; None where that failed."""
-
+        """Of the turn that the open utterance may become, from its last silence on."""
         self._conversation = Conversation(
             options.instructions or engines.generator.instructions,
             settings.llm.context_tokens - settings.llm.max_tokens,
         )
         self._turn = 0
         self._responses = 0
-        self._response: Response | None = None
-        self._responding: asyncio.Task[None] | None = None
+        self._prepared: _Making | None = None
+        """The response to the open utterance, made in advance. Nobody outside knows of it."""
+        self._current: _Making | None = None
+        """The response that has the floor."""
+        self._leaving = False
+        """The agent says goodbye."""
 
     # What a transport calls.
 
+    @property
+    def idle(self) -> bool:
+        """Nobody speaks and nothing is being made: what is heard now may be heard a little later."""
+        return self._listener.idle and not self._current
+
     async def hear(self, pcm: Pcm16) -> None:
         """Audio from the user at the session's input rate, of any length."""
-        audio = np.concatenate([self._pending, self._resampler.feed(pcm)])
-        whole = len(audio) - len(audio) % FRAME
-        self._pending = audio[whole:]
-        for count, start in enumerate(range(0, whole, FRAME), 1):
-            self._hear_frame(audio[start : start + FRAME])
-            if count % YIELD_EVERY == 0:
-                await asyncio.sleep(0)
+        await self._listener.hear(pcm)
 
     def played(self, response: str, ms: float) -> None:
         """The client has played this much of a response; one that has ended is passed over."""
-        if self._response and self._response.id == response:
-            if ms > 0 and self._response.playback.sent_ms:
-                self._response.timeline.mark("first_audio_played", self._clock())
-            self._response.playback.acknowledge(ms)
+        current = self._response
+        if current and current.id == response:
+            if ms > 0 and current.playback.sent_ms:
+                current.timeline.mark("first_audio_played", self._clock())
+            current.playback.acknowledge(ms)
 
     def read(self, text: str) -> None:
         """The user typed this: answer it, in place of what is being said."""
+        self._discard_prepared()
         timeline = Timeline(self.id, last_speech=self._clock())
         timeline.mark("end_of_turn", self._clock())
         self._answer(text, timeline)
@@ -158,112 +180,167 @@ class Session:
             match event:
                 case ResponseEnded():
                     self._cut_off.discard(event.response)
-                case ResponseText() | ResponseAudio() if event.response in self._cut_off:
+                case ResponseText() | ResponseAudio() | ResponseResumed() if event.response in self._cut_off:
                     continue
                 case ResponseAudio() if self._response and self._response.id == event.response:
                     self._response.timeline.mark("first_audio_sent", self._clock())
             yield event
+            if isinstance(event, SessionEnded):
+                return
 
     # Hearing.
 
-    def _hear_frame(self, frame: Pcm16) -> None:
-        self._audio.append(frame)
-        decisions = self._turns.frame(self._vad.feed(frame))
-        if self._turns.last_speech == self._turns.now:
-            self._last_speech_at = self._clock()
-        self._carry_out(decisions)
-        if self._turns.state is State.LISTENING:
-            self._audio.drop_before(self._turns.now - self._turns.run - PREROLL)
+    def _carry_out(self, decision: Decision) -> None:
+        match decision:
+            case Onset(at):
+                self._discard_prepared()
+                self._emit(SpeechStarted(samples_to_ms(at)))
+            case Prepare(at):
+                self._utterance = Timeline(self.id, last_speech=self._listener.last_speech_at)
+                self._utterance.mark("vad_stop", self._clock())
+                self._emit(SpeechStopped(samples_to_ms(at)))
+            case Look() | Score():
+                pass  # the listener's
+            case Pause():
+                self._pause()
+            case Resume():
+                self._resume()
+            case Interrupt():
+                self.interrupt()
+            case Commit():
+                self._close_utterance()
+            case Discard():
+                self._listener.close_utterance()
+                self._emit(UserTranscript(self._next_turn, "", final=True))
+            case AskIfThere():
+                self._say(self._settings.quiet_question)
+            case LetGo():
+                self._leaving = True
+                self._say(self._settings.quiet_goodbye)
 
-    def _carry_out(self, decisions: list[Decision]) -> None:
-        for decision in decisions:
-            match decision:
-                case Onset(at):
-                    self._stop_transcribing()
-                    self._emit(SpeechStarted(samples_to_ms(at)))
-                case Pause(at):
-                    self._emit(SpeechStopped(samples_to_ms(at)))
-                    self._begin_transcribing()
-                case Interrupt():
-                    self.interrupt()
-                case Commit() | Drop():
-                    self._close_utterance()
+    def _understand(self, text: str, whole: bool) -> None:
+        """The user's words so far; with `whole`, up to the silence that may be the end of the turn."""
+        if not text:
+            return
+        self._emit(UserTranscript(self._next_turn, self._merged(text), final=False))
+        if whole and self._turns.floor is Floor.FREE and self._engines.preparing.may_begin():
+            assert self._utterance
+            self._utterance.mark("transcript", self._listener.transcribed_at)
+            self._prepared = self._make(
+                self._engines.generator.stream(self._conversation.asking(text)), self._utterance
+            )
 
-    def _begin_transcribing(self) -> None:
-        self._utterance = Timeline(self.id, last_speech=self._last_speech_at)
-        self._utterance.mark("vad_stop", self._clock())
-        self._snapshot_end = self._turns.now
-        pcm = self._audio.since(self._turns.opened - PREROLL)
-        self._transcribing = self._tasks.create_task(self._transcribe(pcm, self._utterance))
-
-    def _stop_transcribing(self) -> None:
-        if self._transcribing:
-            self._transcribing.cancel()
-            self._transcribing = None
-
-    async def _transcribe(self, pcm: Pcm16, timeline: Timeline) -> None:
-        try:
-            transcript = await self._engines.transcriber.transcribe(pcm, language=self.options.language)
-            self._text = transcript.text
-        except StageError as error:
-            self._fail(error)
-            self._text = None
-        timeline.mark("transcript", self._clock())
-        self._transcribing = None
-        self._carry_out(self._turns.transcribed(words=self._text != ""))
+    def _discard_prepared(self) -> None:
+        if self._prepared:
+            self._prepared.task.cancel()
+            self._engines.preparing.wasted(self._clock() - self._prepared.begun)
+            self._prepared = None
 
     # Answering.
 
     def _close_utterance(self) -> None:
         """The user's turn is over."""
         assert self._utterance
-        self._audio.drop_before(self._snapshot_end)
+        self._listener.close_utterance()
+        self._utterance.mark("transcript", self._listener.transcribed_at)
         self._utterance.mark("end_of_turn", self._clock())
-        if self._text is None:
+        if self._listener.text is None:
             self._begin_turn(self._utterance)
-            self._respond(_one(STT_FAILED), self._utterance)
-        elif self._text:
-            self._answer(self._text, self._utterance)
+            self._commit(self._make(_one(STT_FAILED), self._utterance))
         else:
-            self._emit(UserTranscript(self._turn + 1, "", final=True))
+            self._answer(self._listener.text, self._utterance)
 
     def _answer(self, text: str, timeline: Timeline) -> None:
         self._begin_turn(timeline)
-        self._emit(UserTranscript(self._turn, text, final=True))
+        self._emit(UserTranscript(self._turn, self._merged(text), final=True))
         self._conversation.add_user(text)
-        self._respond(self._engines.generator.stream(self._conversation.messages()), timeline)
+        prepared, self._prepared = self._prepared, None
+        if prepared:
+            self._engines.preparing.used()
+        self._commit(
+            prepared or self._make(self._engines.generator.stream(self._conversation.messages()), timeline)
+        )
 
     def _begin_turn(self, timeline: Timeline) -> None:
         self.interrupt()
-        self._turn += 1
-        timeline.turn = self._turn
+        self._leaving = False
+        self._turn = timeline.turn = self._next_turn
 
-    def _respond(self, tokens: AsyncGenerator[str, None], timeline: Timeline) -> None:
-        self._responses += 1
-        voice = Voice(
-            self._engines.synthesizer,
-            self.options.voice,
-            self.options.language,
+    @property
+    def _next_turn(self) -> int:
+        """Number of the turn that the user's next words belong to: the last one, while no answer to it was heard."""
+        return self._turn + (not self._conversation.unanswered or not self._turn)
+
+    def _merged(self, text: str) -> str:
+        """All that the user said in the turn that `text` belongs to."""
+        return f"{self._conversation.unanswered} {text}".strip()
+
+    def _say(self, text: str) -> None:
+        """Something that answers nobody."""
+        self._commit(self._make(_one(text), Timeline(self.id, last_speech=self._clock(), turn=self._turn)))
+
+    def _make(self, tokens: AsyncGenerator[str, None], timeline: Timeline) -> _Making:
+        """Begin with a response; nothing of it is heard before it is committed."""
+        rate = self.options.output_rate
+        voice = Voice(self._engines.synthesizer, self.options.voice, self.options.language)
+        response = Response(timeline, self._engines.chunker, voice, self._playback, rate)
+        self._engines.preparing.begun(response)
+        return _Making(response, self._tasks.create_task(self._run(response, tokens)), self._clock())
+
+    def _playback(self, send: Callable[[Pcm16], None]) -> Playback:
+        resampler = Resampler(self.options.output_rate, RATE)
+
+        def sounds(pcm: Pcm16, begins: float) -> None:
+            self._listener.agent_sounds(resampler.feed(pcm), begins)
+
+        return Playback(
             self.options.output_rate,
             self.options.lead_ms,
+            send,
+            client_pauses=self.options.client_pauses,
+            sounds=sounds if self._settings.echo_guard else None,
         )
-        response = Response(f"resp_{self._responses}", timeline, self._engines.chunker, voice, self._emit)
-        timeline.response = response.id
-        self._response = response
+
+    def _commit(self, making: _Making) -> None:
+        """The response has the floor."""
+        self._responses += 1
+        self._current = making
         self._turns.agent_takes_floor()
-        self._emit(ResponseStarted(response.id, timeline.turn))
-        self._responding = self._tasks.create_task(self._run(response, tokens))
+        making.response.commit(f"resp_{self._responses}", partial(self._emit_of, making.response))
+
+    def _emit_of(self, response: Response, event: Event) -> None:
+        if isinstance(event, ResponseText):
+            self._turns.agent_said = response.text
+        self._emit(event)
+
+    @property
+    def _response(self) -> Response | None:
+        """The response that has the floor."""
+        return self._current.response if self._current else None
 
     async def _run(self, response: Response, tokens: AsyncGenerator[str, None]) -> None:
         reason: EndReason = "completed"
+        filler = self._tasks.create_task(self._bridge(response))
         try:
             await response.run(tokens)
         except VoiceAgentError as error:
             reason = "failed"
             failure = error if isinstance(error, StageError) else StageError("synthesizer", str(error))
+            await response.committed.wait()
             self._fail(failure)
             await self._fail_aloud(response, failure)
+        finally:
+            filler.cancel()
+            response.playback.close()
+            self._engines.preparing.ended(response)
         self._end_response(response, reason)
+
+    async def _bridge(self, response: Response) -> None:
+        if self._settings.filler:
+            try:
+                await response.bridge(self._settings.filler, self._settings.filler_after_ms / 1000)
+            except VoiceAgentError as error:
+                log.warning("session %s: no filler: %s", self.id, error)  # the reply will tell
 
     async def _fail_aloud(self, response: Response, error: StageError) -> None:
         """Let what was already sent be heard; if it was not the voice that failed, apologize with it."""
@@ -274,21 +351,38 @@ class Session:
         except StageError as second:
             self._fail(second)
 
+    def _pause(self) -> None:
+        if self._response:
+            self._response.playback.pause()
+            self._listener.agent_stops()
+            self._emit(ResponsePaused(self._response.id, self._response.playback.played_ms))
+
+    def _resume(self) -> None:
+        if self._response:
+            self._emit(ResponseResumed(self._response.id))
+            self._response.playback.resume()
+
     def _end_response(self, response: Response, reason: EndReason) -> None:
         """Nothing more of a response goes out, and the history holds what was heard of it."""
         if self._response is not response:
             return
-        self._response = None
-        self._turns.agent_yields_floor()
+        assert self._current
         if reason == "interrupted":
             self._cut_off.add(response.id)
-            if self._responding:
-                self._responding.cancel()
-        self._conversation.add_assistant(response.heard())
-        response.timeline.mark("response_end", self._clock())
+            self._current.task.cancel()
+        response.playback.close()
+        self._current = None
+        self._turns.agent_yields_floor()
+        self._listener.agent_stops()
+        self._turns.agent_said = heard = response.heard()
+        self._conversation.add_assistant(heard)
         self._emit(ResponseEnded(response.id, reason, response.playback.played_ms))
-        self._emit(TurnTimeline(response.timeline))
-        response.timeline.publish()
+        if response.timeline.answers:
+            response.timeline.mark("response_end", self._clock())
+            self._emit(TurnTimeline(response.timeline))
+            response.timeline.publish()
+        if self._leaving and reason != "interrupted":
+            self._emit(SessionEnded("quiet"))
 
     def _fail(self, error: StageError) -> None:
         log.error("session %s: %s: %s", self.id, error.stage, error)
@@ -301,9 +395,10 @@ class Session:
             raise ClientTooSlow(f"{OUTBOX} messages wait to be read") from None
 
     def _close(self) -> None:
-        for task in (self._transcribing, self._responding):
-            if task:
-                task.cancel()
+        self._listener.close()
+        for making in (self._prepared, self._current):
+            if making:
+                making.task.cancel()
 
 
 @asynccontextmanager

@@ -49,6 +49,11 @@ class Timeline:
         """Record the first time that `step` is reached; a second call changes nothing."""
         self._moments.setdefault(step, moment)
 
+    @property
+    def answers(self) -> bool:
+        """Whether this is a turn of the user's, and not something that the agent says by itself."""
+        return "end_of_turn" in self._moments
+
     def steps(self) -> dict[str, float]:
         """Milliseconds from the last speech sample to each step reached, in the order of the pipeline."""
         reached = {step: self._moments[step] for step in STEPS if step in self._moments}

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from faster_whisper.transcribe import Segment
 
 from tests.fixtures import corpus_word_error_rate, packaged, recordings, word_error_rate
 from voice_agent.audio import RATE, SILENCE, Pcm16, read_audio
 from voice_agent.config import ModelsSettings, SttSettings
 from voice_agent.errors import SettingsError, StageError, WeightsError
-from voice_agent.stages.transcriber import FasterWhisper, has_words
+from voice_agent.stages.transcriber import FasterWhisper
+from voice_agent.stages.transcriber.evidence import Piece
+from voice_agent.stages.transcriber.queue import Queue
 
 GO = next(recording for recording in packaged() if recording.path.stem == "goforward")
 WILLING = next(recording for recording in packaged() if recording.path.stem.endswith("0870"))
@@ -30,22 +31,8 @@ async def started(settings: SttSettings) -> AsyncIterator[FasterWhisper]:
         await engine.close()
 
 
-def segment(
-    text: str, *, no_speech_prob: float, avg_logprob: float, compression_ratio: float = 1.0
-) -> Segment:
-    return Segment(
-        id=1,
-        seek=0,
-        start=0.0,
-        end=1.0,
-        text=text,
-        tokens=[1],
-        avg_logprob=avg_logprob,
-        compression_ratio=compression_ratio,
-        no_speech_prob=no_speech_prob,
-        words=None,
-        temperature=0.0,
-    )
+def piece(text: str, *, no_speech_prob: float, avg_logprob: float, compression_ratio: float = 1.0) -> Piece:
+    return Piece(text, len(text.split()), avg_logprob, no_speech_prob, compression_ratio)
 
 
 @pytest.mark.engines
@@ -113,25 +100,25 @@ async def test_the_silence_before_speech_gives_no_text(whisper: FasterWhisper) -
 
 def test_thank_you_counts_when_it_was_said_and_not_when_it_was_made_up() -> None:
     # Measured: a caller says so on the telephone; Whisper makes it up for a sneeze, and for a murmur.
-    assert has_words(segment(" Thank you.", no_speech_prob=0.08, avg_logprob=-0.12))
-    assert has_words(segment(" Thank you.", no_speech_prob=0.2, avg_logprob=-0.6))
-    assert not has_words(segment(" Thank you.", no_speech_prob=0.61, avg_logprob=-0.75))
-    assert not has_words(segment(" Thanks for watching!", no_speech_prob=0.4, avg_logprob=-0.8))
+    assert piece(" Thank you.", no_speech_prob=0.08, avg_logprob=-0.12).has_words
+    assert piece(" Thank you.", no_speech_prob=0.2, avg_logprob=-0.6).has_words
+    assert not piece(" Thank you.", no_speech_prob=0.61, avg_logprob=-0.75).has_words
+    assert not piece(" Thanks for watching!", no_speech_prob=0.4, avg_logprob=-0.8).has_words
 
 
 def test_unclear_speech_counts() -> None:
-    assert has_words(segment(" 5 5", no_speech_prob=0.51, avg_logprob=-0.69))
-    assert has_words(segment(" break and noise speech", no_speech_prob=0.07, avg_logprob=-1.01))
+    assert piece(" 5 5", no_speech_prob=0.51, avg_logprob=-0.69).has_words
+    assert piece(" break and noise speech", no_speech_prob=0.07, avg_logprob=-1.01).has_words
 
 
 @pytest.mark.parametrize("text", [" .", "", " ♪♪", " ...", " -"])
 def test_a_text_without_words_does_not_count(text: str) -> None:
-    assert not has_words(segment(text, no_speech_prob=0.0, avg_logprob=-0.1))
+    assert not piece(text, no_speech_prob=0.0, avg_logprob=-0.1).has_words
 
 
 def test_a_loop_does_not_count() -> None:
-    looped = segment(" Ha ha ha ha", no_speech_prob=0.1, avg_logprob=-0.03, compression_ratio=39.5)
-    assert not has_words(looped)
+    looped = piece(" Ha ha ha ha", no_speech_prob=0.1, avg_logprob=-0.03, compression_ratio=39.5)
+    assert not looped.has_words
 
 
 @pytest.mark.engines
@@ -178,9 +165,9 @@ async def test_a_cancelled_request_that_waits_is_dropped(
     begun: list[float] = []
     infer = whisper._infer
 
-    def counting(model: Any, pcm: Pcm16, *rest: Any) -> Any:
+    def counting(pcm: Pcm16, *rest: Any) -> Any:
         begun.append(len(pcm) / RATE)
-        return infer(model, pcm, *rest)
+        return infer(pcm, *rest)
 
     monkeypatch.setattr(whisper, "_infer", counting)
     running = asyncio.create_task(whisper.transcribe(np.full(2 * RATE, 100, np.int16)))
@@ -209,7 +196,7 @@ async def test_a_failure_of_the_engine_is_a_stage_error(
     def broken(*_: Any, **__: Any) -> None:
         raise RuntimeError("CUDA out of memory")
 
-    monkeypatch.setattr(whisper._model, "transcribe", broken)
+    monkeypatch.setattr(whisper._window, "encode", broken)
     with pytest.raises(StageError, match="CUDA out of memory"):
         await whisper.transcribe(read_audio(GO.path))
 

@@ -109,6 +109,13 @@ class Resume(ServerMessage):
     response: Id
 
 
+class Ended(ServerMessage):
+    """The agent hangs up; the connection is closed next."""
+
+    type: Literal["ended"] = "ended"
+    reason: str
+
+
 ServerEvent: TypeAlias = (
     Ready
     | SpeechStarted
@@ -121,6 +128,7 @@ ServerEvent: TypeAlias = (
     | Error
     | Pause
     | Resume
+    | Ended
 )
 _SERVER_EVENT: Final[TypeAdapter[ServerEvent]] = TypeAdapter(
     Annotated[ServerEvent, Field(discriminator="type")]

@@ -11,13 +11,17 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from voice_agent.agent import Agent, Refused
 from voice_agent.audio import RATE, SAMPLE_RATES, Pcm16, SampleRate
+from voice_agent.config import Eagerness
 from voice_agent.errors import VoiceAgentError
 from voice_agent.events import (
     Event,
     ResponseAudio,
     ResponseEnded,
+    ResponsePaused,
+    ResponseResumed,
     ResponseStarted,
     ResponseText,
+    SessionEnded,
     SessionError,
     SpeechStarted,
     SpeechStopped,
@@ -51,6 +55,7 @@ class Start(_Message):
     instructions: str | None = Field(None, max_length=20_000)
     voice: str | None = None
     language: str | None = Field(None, pattern="^[a-z]{2,3}$")
+    eagerness: Eagerness | None = None
 
 
 class Played(_Message):
@@ -92,6 +97,10 @@ class BadMessage(VoiceAgentError):  # noqa: N818 - an answer, not a fault
         self.code = code
 
 
+class _Over(Exception):  # noqa: N818 - how a conversation ends
+    """The agent has ended the session, and said so."""
+
+
 class Closed(Exception):  # noqa: N818 - how a conversation ends
     """The conversation is over, for a reason that the client is told."""
 
@@ -110,6 +119,8 @@ async def serve(socket: WebSocket, agent: Agent) -> None:
         await _converse(socket, agent)
     except* WebSocketDisconnect:
         gone = True
+    except* _Over:
+        pass
     except* Closed as group:
         end = _only(group)
     except* Refused as group:
@@ -175,6 +186,7 @@ def _options(start: Start, agent: Agent) -> SessionOptions:
         instructions=start.instructions,
         voice=start.voice,
         language=start.language,
+        eagerness=start.eagerness,
     )
 
 
@@ -219,6 +231,7 @@ async def _write(socket: WebSocket, session: Session) -> None:
                     await socket.send_json(_message(event))
         except TimeoutError:
             raise ClientTooSlow(f"nothing was read for {SEND_WITHIN_S:.0f} s") from None
+    raise _Over
 
 
 async def _warn_of_the_end(agent: Agent) -> None:
@@ -304,6 +317,10 @@ def _message(event: Event) -> dict[str, Any]:
             return {"type": "response_started", "response": response, "turn": turn}
         case ResponseText(response, text):
             return {"type": "response_text", "response": response, "text": text}
+        case ResponsePaused(response, heard_ms):
+            return {"type": "pause", "response": response, "heard_ms": round(heard_ms)}
+        case ResponseResumed(response):
+            return {"type": "resume", "response": response}
         case ResponseEnded(response, reason, heard_ms):
             return {
                 "type": "response_ended",
@@ -320,6 +337,8 @@ def _message(event: Event) -> dict[str, Any]:
             }
         case SessionError(code, message):
             return {"type": "error", "code": code, "message": message}
+        case SessionEnded(reason):
+            return {"type": "ended", "reason": reason}
         case ResponseAudio():
             raise TypeError("audio goes out as a binary message")
 

@@ -1,0 +1,125 @@
+"""Whether a turn is over, heard from the voice: the `Endpoint` protocol, and smart-turn v3.2."""
+
+import threading
+from typing import Final, Protocol
+
+import numpy as np
+from faster_whisper.feature_extractor import FeatureExtractor
+from numpy.typing import NDArray
+from onnxruntime import InferenceSession
+
+from voice_agent.audio import RATE, Pcm16, to_float
+from voice_agent.config import ModelsSettings
+from voice_agent.end_of_turn import NEUTRAL_AUDIO
+from voice_agent.errors import StageError, VoiceAgentError
+from voice_agent.models import ensure
+from voice_agent.stages.onnx_session import THREADS, open_session
+from voice_agent.stages.worker import Worker
+
+WEIGHTS: Final = "smart-turn-v3.2"
+"""Name in the catalogue."""
+MODEL_FILE: Final = "smart-turn-v3.2-cpu.onnx"
+WINDOW_S: Final = 8
+"""Seconds that smart-turn hears: the last ones, with silence before an utterance that is shorter."""
+WINDOW: Final = WINDOW_S * RATE
+
+
+class Endpoint(Protocol):
+    """Hears from intonation and pace whether the speaker has come to an end."""
+
+    async def start(self) -> None:
+        """Load the weights and judge a second of audio, so that the first user does not pay for it.
+
+        Raises:
+            WeightsError: the weights can't be had.
+            StageError: the engine could not be loaded.
+        """
+
+    async def score(self, pcm: Pcm16) -> float:
+        """Probability (0 to 1) that the turn is over, from the utterance so far at RATE, the silence after it included.
+
+        Raises:
+            StageError: the engine failed.
+        """
+
+    async def close(self) -> None:
+        """Free the engine. Nothing is running afterwards."""
+
+
+class NoEndpoint:
+    """Hears nothing in it: words and silence decide."""
+
+    async def start(self) -> None:
+        """See `Endpoint`."""
+
+    async def score(self, pcm: Pcm16) -> float:
+        """The probability that says nothing either way."""
+        return NEUTRAL_AUDIO
+
+    async def close(self) -> None:
+        """See `Endpoint`."""
+
+
+class SmartTurn:
+    """Smart Turn v3.2 (Pipecat, BSD-2): Whisper tiny's encoder with a classifier, int8, 23 languages."""
+
+    def __init__(self, models: ModelsSettings) -> None:
+        self._models = models
+        self._session: InferenceSession | None = None
+        self._worker = Worker("endpoint", threads=THREADS, timeout_s=10)
+
+    async def start(self) -> None:
+        """See `Endpoint`."""
+        self._session = await self._worker.run(self._load)
+        await self.score(np.random.default_rng(0).normal(0, 100, RATE).astype(np.int16))
+
+    async def score(self, pcm: Pcm16) -> float:
+        """See `Endpoint`. One that is cancelled before a thread took it up is not computed."""
+        session = self._session
+        if session is None:
+            raise StageError("endpoint", "smart-turn has not been started: await start() first")
+        abandoned = threading.Event()
+
+        def infer() -> float:
+            return NEUTRAL_AUDIO if abandoned.is_set() else _infer(session, pcm)
+
+        try:
+            return await self._worker.run(infer)
+        finally:
+            abandoned.set()
+
+    async def close(self) -> None:
+        """See `Endpoint`."""
+        await self._worker.close()
+        self._session = None
+
+    def _load(self) -> InferenceSession:
+        path = ensure(WEIGHTS, directory=self._models.dir, offline=self._models.offline) / MODEL_FILE
+        try:
+            return open_session(path, threads=1)  # the transcriber, which works at the same time, wants the others
+        except VoiceAgentError:
+            raise
+        except Exception as error:  # onnxruntime's errors share no public base
+            raise StageError("endpoint", f"smart-turn could not be loaded from {path}: {error}") from error
+
+
+def _infer(session: InferenceSession, pcm: Pcm16) -> float:
+    """Runs on a worker's thread."""
+    (probability,) = session.run(None, {"input_features": features(pcm)[None]})
+    return float(probability.item())
+
+
+_extractor: Final = FeatureExtractor(chunk_length=WINDOW_S)
+
+
+def features(pcm: Pcm16) -> NDArray[np.float32]:
+    """Whisper's log-mel spectrogram of the last 8 s, shape (80, 800), of the waveform at mean 0 and variance 1.
+
+    As smart-turn was trained with: `WhisperFeatureExtractor(chunk_length=8)(..., do_normalize=True)`. Within 1e-5 of
+    what pipecat 1.14 gives it (`pipecat/audio/turn/smart_turn/_whisper_features.py`).
+    """
+    audio = to_float(pcm[-WINDOW:])
+    audio = np.pad(audio, (WINDOW - len(audio), 0))
+    audio = (audio - audio.mean()) / np.sqrt(audio.var() + 1e-7)
+    mel: NDArray[np.float32] = _extractor(audio, padding=0).astype(np.float32)
+    return mel

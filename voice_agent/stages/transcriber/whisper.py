@@ -1,0 +1,233 @@
+"""Whisper through faster-whisper and CTranslate2."""
+
+import asyncio
+import math
+import os
+import threading
+from collections.abc import Sequence
+from concurrent.futures import CancelledError
+from pathlib import Path
+
+import ctranslate2
+import numpy as np
+from faster_whisper import WhisperModel, available_models, download_model
+
+from voice_agent.audio import RATE, Pcm16, to_float
+from voice_agent.config import ModelsSettings, SttSettings
+from voice_agent.errors import SettingsError, StageError, VoiceAgentError, WeightsError
+from voice_agent.models import catalog, ensure
+from voice_agent.stages.transcriber.evidence import Piece, audible
+from voice_agent.stages.transcriber.queue import Queue
+from voice_agent.stages.transcriber.transcript import Transcript
+from voice_agent.stages.transcriber.window import MAX_TOKENS, WINDOW_S, Window, most_tokens
+
+
+class FasterWhisper:
+    """Whisper on CTranslate2: int8 on a CPU, float16 on a GPU.
+
+    The engine works on a window as long as the utterance (see `Window`); a text that looks like a loop is
+    decoded again on Whisper's whole window, and an utterance longer than that by faster-whisper itself.
+    """
+
+    def __init__(self, settings: SttSettings, models: ModelsSettings) -> None:
+        """Check the model's name; loads nothing.
+
+        Raises:
+            SettingsError: `settings.model` is neither a known name nor a folder with a model.
+        """
+        self._settings = settings
+        self._models = models
+        self._model: WhisperModel | None = None
+        self._window: Window | None = None
+        self.languages: tuple[str, ...] = ()
+        self._queue: Queue[Transcript] = Queue(settings.workers)
+        _check_name(settings.model)
+
+    async def start(self) -> None:
+        """See `Transcriber`."""
+        self._model = model = await asyncio.to_thread(self._load)
+        self._window = await asyncio.to_thread(Window, model)
+        self.languages = tuple(sorted(model.supported_languages))
+        self._check_language(self._settings.language or None)
+        second = np.random.default_rng(0).normal(0, 100, RATE).astype(np.int16)  # silence would be skipped
+        await self.transcribe(second)
+
+    async def transcribe(
+        self, pcm: Pcm16, *, language: str | None = None, prompt: str | None = None, partial: bool = False
+    ) -> Transcript:
+        """See `Transcriber`."""
+        language = language or self._settings.language or None
+        prompt = prompt or self._settings.prompt
+        if self._model is None:
+            raise StageError("transcriber", "Whisper has not been started: await start() first")
+        self._check_language(language)
+        abandoned = threading.Event()
+        seconds = f"{len(pcm) / RATE:.1f} s of audio"
+        try:
+            async with asyncio.timeout(self._settings.timeout_s):
+                return await asyncio.wrap_future(
+                    self._queue.submit(
+                        lambda: self._infer(pcm, language, prompt, partial, abandoned), partial=partial
+                    )
+                )
+        except TimeoutError as error:
+            raise StageError(
+                "transcriber",
+                f"no transcript of {seconds} within {self._settings.timeout_s:g} s (stt.timeout_s): "
+                "use a smaller stt.model, or more stt.workers if the machine has cores to spare",
+            ) from error
+        except VoiceAgentError:
+            raise
+        except Exception as error:  # CTranslate2 and its friends share no base
+            raise StageError("transcriber", f"Whisper failed on {seconds}: {error}") from error
+        finally:
+            abandoned.set()
+
+    async def close(self) -> None:
+        """See `Transcriber`."""
+        await asyncio.to_thread(self._queue.close)
+        self._model = self._window = None
+
+    def _load(self) -> WhisperModel:
+        path = _locate(self._settings.model, self._models)
+        device = self._settings.device
+        if device == "auto":
+            device = "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
+        try:
+            return WhisperModel(
+                str(path),
+                device=device,
+                compute_type=self._settings.compute_type or ("float16" if device == "cuda" else "int8"),
+                # Beyond four threads Whisper gains little, and the LLM and the voice want cores too.
+                cpu_threads=max(1, min(4, (os.cpu_count() or 1) // self._settings.workers)),
+                num_workers=self._settings.workers,
+            )
+        except Exception as error:  # RuntimeError, ValueError, and whatever the tokenizer raises
+            raise StageError(
+                "transcriber",
+                f"Whisper {self._settings.model} could not be loaded on {device} from {path}: {error}. "
+                "Check stt.device, stt.compute_type and the folder.",
+            ) from error
+
+    def _check_language(self, language: str | None) -> None:
+        if language and language not in self.languages:
+            raise StageError(
+                "transcriber",
+                f"language {language!r} is not one that Whisper {self._settings.model} hears "
+                f"({', '.join(self.languages)}); for others set stt.model to a multilingual one, such as base",
+            )
+
+    def _infer(
+        self,
+        pcm: Pcm16,
+        language: str | None,
+        prompt: str | None,
+        partial: bool,
+        abandoned: threading.Event,
+    ) -> Transcript:
+        """Runs on a worker's thread."""
+        if not audible(pcm):
+            return _transcript([], language or "")
+        if len(pcm) > WINDOW_S * RATE:
+            return self._read_long(pcm, language, prompt, abandoned)
+        assert self._window
+        window, most = self._window, most_tokens(len(pcm) / RATE)
+
+        def read(whole: bool) -> tuple[Piece, str]:
+            encoded = window.encode(pcm, whole=whole)
+            if abandoned.is_set():
+                raise CancelledError
+            spoken = language or window.language(encoded)
+            beam_size = 1 if partial else self._settings.beam_size
+            piece = window.decode(encoded, language=spoken, prompt=prompt, beam_size=beam_size, most=most)
+            return piece, spoken
+
+        piece, spoken = read(whole=False)
+        if (piece.repeats or piece.tokens >= most) and not partial:
+            piece, spoken = read(whole=True)
+        return _transcript([piece], spoken)
+
+    def _read_long(
+        self, pcm: Pcm16, language: str | None, prompt: str | None, abandoned: threading.Event
+    ) -> Transcript:
+        """Window after window, each from where the words of the one before end."""
+        assert self._model
+        segments, info = self._model.transcribe(
+            to_float(pcm),
+            language=language,
+            initial_prompt=prompt,
+            beam_size=self._settings.beam_size,
+            condition_on_previous_text=False,
+            temperature=0.0,
+            log_prob_threshold=None,
+            no_speech_threshold=None,
+            max_new_tokens=MAX_TOKENS,
+        )
+        pieces = []
+        for segment in segments:
+            pieces.append(
+                Piece(
+                    segment.text.strip(),
+                    len(segment.tokens),
+                    segment.avg_logprob,
+                    segment.no_speech_prob,
+                    segment.compression_ratio,
+                )
+            )
+            if abandoned.is_set():
+                raise CancelledError
+        return _transcript(pieces, info.language)
+
+
+def _transcript(pieces: Sequence[Piece], language: str) -> Transcript:
+    """Join pieces; the evidence is of those that were heard, or of all where none was."""
+    heard = [piece for piece in pieces if piece.has_words]
+    invented = [piece for piece in pieces if not piece.has_words]
+    evidence = heard or invented
+    tokens = sum(piece.tokens for piece in evidence)
+    return Transcript(
+        text=" ".join(piece.text for piece in heard),
+        language=language,
+        avg_logprob=sum(p.avg_logprob * p.tokens for p in evidence) / tokens if tokens else -math.inf,
+        no_speech_prob=min((piece.no_speech_prob for piece in evidence), default=1.0),
+        compression_ratio=max((piece.compression_ratio for piece in evidence), default=0.0),
+        discarded=" ".join(piece.text for piece in invented),
+    )
+
+
+def _check_name(model: str) -> None:
+    if Path(model).expanduser().is_dir() or f"whisper-{model}" in catalog() or model in available_models():
+        return
+    ours = sorted(n.removeprefix("whisper-") for n in catalog() if n.startswith("whisper-"))
+    others = sorted(set(available_models()) - set(ours))
+    raise SettingsError(
+        f"stt.model is {model!r}, which is neither a known model nor a folder. Known: {', '.join(ours)}; "
+        f"and from Hugging Face: {', '.join(others)}"
+    )
+
+
+def _locate(model: str, models: ModelsSettings) -> Path:
+    """The folder that holds `model`, fetched if need be.
+
+    Raises:
+        SettingsError: a folder that holds no model.
+        WeightsError: it can't be had.
+    """
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        if not (folder / "model.bin").is_file():
+            raise SettingsError(
+                f"stt.model: {folder} has no model.bin; name a folder in CTranslate2's format"
+            )
+        return folder
+    if f"whisper-{model}" in catalog():
+        return ensure(f"whisper-{model}", directory=models.dir, offline=models.offline)
+    cache = models.dir.expanduser() / "huggingface"
+    try:
+        return Path(download_model(model, cache_dir=str(cache), local_files_only=models.offline))
+    except Exception as error:  # of huggingface_hub, httpx or the file system
+        raise WeightsError(
+            f"Whisper {model} could not be fetched from Hugging Face into {cache}: {error}. "
+            "Check the network and models.offline, or set stt.model to a model of "
+            "`voice-agent models list` or to a folder in CTranslate2's format."
+        ) from error

@@ -1,0 +1,139 @@
+"""How a conversation over a WebSocket is held and closed, whatever its wire."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Final, TypeVar
+
+from fastapi import WebSocket, WebSocketDisconnect, status
+
+from voice_agent.agent import Agent, Refused
+from voice_agent.session import ClientTooSlow
+
+log = logging.getLogger(__name__)
+
+MAX_MESSAGE: Final = 1 << 20
+"""Largest message from a client: bytes, or characters of text."""
+
+SEND_WITHIN_S: Final = 10.0
+"""A client that takes nothing for this long is given up."""
+
+MAX_REASON: Final = 123
+"""Longest reason in a close frame, bytes (RFC 6455, 5.5)."""
+
+
+class Closed(Exception):  # noqa: N818 - how a conversation ends
+    """The conversation is over, for a reason that the client is told; `code` is the reason in one word."""
+
+    def __init__(self, close_code: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.close_code = close_code
+        self.code = code
+
+
+async def hold(
+    socket: WebSocket,
+    conversation: Callable[[], Awaitable[None]],
+    tell: Callable[[Closed], Awaitable[None]],
+) -> None:
+    """Accept a socket, hold the conversation over it, and close it.
+
+    Unless the conversation just ends, or the client goes, `tell` is called before the close with what ended it.
+    """
+    await socket.accept()
+    end: Closed | None = None
+    gone = False
+    try:
+        await conversation()
+    except* WebSocketDisconnect:
+        gone = True
+    except* Closed as group:
+        end = _only(group)
+    except* Refused as group:
+        refusal = _only(group)
+        end = Closed(status.WS_1013_TRY_AGAIN_LATER, refusal.code, str(refusal))
+    except* ClientTooSlow as group:
+        end = Closed(status.WS_1013_TRY_AGAIN_LATER, "slow_client", str(_only(group)))
+    except* Exception as group:
+        log.exception("a session failed", exc_info=group)
+        end = Closed(status.WS_1011_INTERNAL_ERROR, "internal_error", "the session failed; connect again")
+    if gone:
+        return
+    with suppress(WebSocketDisconnect, RuntimeError):  # the client may have gone meanwhile
+        if end:
+            await tell(end)
+            await socket.close(end.close_code, _fitting(str(end)))
+        else:
+            await socket.close()
+
+
+async def exchange(agent: Agent, read: Coroutine[Any, Any, None], write: Coroutine[Any, Any, None]) -> None:
+    """Both directions at once, until there is no more to read.
+
+    Raises:
+        ExceptionGroup: of a `Closed` where the server ends first, and of whatever either direction raises.
+    """
+    async with asyncio.TaskGroup() as tasks:
+        beside = [tasks.create_task(write), tasks.create_task(_server_ends(agent))]
+        await read
+        for task in beside:
+            task.cancel()
+
+
+async def _server_ends(agent: Agent) -> None:
+    await agent.draining.wait()
+    raise Closed(
+        status.WS_1012_SERVICE_RESTART, "shutting_down", "the server is shutting down; connect again later"
+    )
+
+
+async def receive(socket: WebSocket) -> str | bytes:
+    """The next message, text or binary.
+
+    Raises:
+        Closed: it is too large.
+        WebSocketDisconnect: the client has gone.
+    """
+    received = await socket.receive()
+    if received["type"] == "websocket.disconnect":
+        raise WebSocketDisconnect(received.get("code", status.WS_1005_NO_STATUS_RCVD))
+    text: str | None = received.get("text")
+    message: str | bytes = received["bytes"] if text is None else text
+    if len(message) > MAX_MESSAGE:
+        raise Closed(
+            status.WS_1009_MESSAGE_TOO_BIG,
+            "too_large",
+            f"a message of {len(message)} bytes; at most {MAX_MESSAGE} are taken",
+        )
+    return message
+
+
+@asynccontextmanager
+async def sending() -> AsyncIterator[None]:
+    """For what is sent within.
+
+    Raises:
+        ClientTooSlow: the client did not take it in `SEND_WITHIN_S`.
+    """
+    try:
+        async with asyncio.timeout(SEND_WITHIN_S):
+            yield
+    except TimeoutError:
+        raise ClientTooSlow(f"nothing was read for {SEND_WITHIN_S:.0f} s") from None
+
+
+def _fitting(reason: str) -> str:
+    """As much of a reason as a close frame takes."""
+    return reason.encode()[:MAX_REASON].decode(errors="ignore")
+
+
+E = TypeVar("E", bound=Exception)
+
+
+def _only(group: ExceptionGroup[E]) -> E:
+    """The first exception in a group of groups."""
+    error: E | ExceptionGroup[E] = group
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error
