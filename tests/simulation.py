@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tests.scripted import (
-    MS_PER_CHARACTER,
     Script,
     ScriptedEndpoint,
     ScriptedGenerator,
@@ -36,11 +35,19 @@ from voice_agent.events import (
     ResponseText,
 )
 from voice_agent.session import Session, SessionOptions, open_session
+from voice_agent.stages.english import words
 from voice_agent.stages.generator import Message
 from voice_agent.stages.transcriber import Transcript
 
-WORDS = "the king had three clever daughters who went far away to look for water and gold".split()
-UTTERANCES = ("what time is it", "tell me more", "no wait", "stop", "I would like to book a", "my number is two")
+WORDS = sorted(words("the king had three clever daughters who went far away to look for water and gold"))
+UTTERANCES = (
+    "what time is it",
+    "tell me more",
+    "no wait",
+    "stop",
+    "I would like to book a",
+    "my number is two",
+)
 BACKCHANNELS = ("mm-hm", "yeah", "okay right")
 FAILURE = 0.03
 """Share of the calls to an engine that fail."""
@@ -187,7 +194,8 @@ class Caller:
 
     async def _act(self) -> None:
         match self.chance.choices(
-            ("ask", "hesitate", "noise", "backchannel", "wait", "type", "interrupt"), (8, 3, 2, 2, 6, 0.3, 0.3)
+            ("ask", "hesitate", "noise", "backchannel", "wait", "type", "interrupt"),
+            (8, 3, 2, 2, 6, 0.3, 0.3),
         )[0]:
             case "ask":
                 await self._say(self.chance.choice(UTTERANCES), self.chance.randint(200, 2500))
@@ -253,5 +261,7 @@ class Caller:
                         played.sent_ms = played.played_ms
                 case ResponseEnded():
                     self.now_playing = None
-                    history = [m.content for m in self.session._conversation.messages() if m.role == "assistant"]
+                    history = [
+                        m.content for m in self.session._conversation.messages() if m.role == "assistant"
+                    ]
                     self.responses[event.response].remembered = history[-1] if history else ""

@@ -43,7 +43,9 @@ TIMEOUT_S = 60
 @pytest.fixture(autouse=True)
 def plain_evidence(monkeypatch: pytest.MonkeyPatch) -> None:
     """The turn is over after a fixed silence: what the evidence weighs is another test's."""
-    monkeypatch.setattr(turn_taking, "probability", lambda evidence: float(evidence.silence_ms >= ENDPOINT_MS))
+    monkeypatch.setattr(
+        turn_taking, "probability", lambda evidence: float(evidence.silence_ms >= ENDPOINT_MS)
+    )
 
 
 E = TypeVar("E")
@@ -470,7 +472,10 @@ async def test_speech_before_the_reply_is_heard_is_one_message_with_what_came_be
         await caller.until(ResponseEnded, 2)
     assert [m.content for m in script.generator.asked[-1]][1:] == ["I would like a coffee"]
     assert caller.final()[-1] == UserTranscript(1, "I would like a coffee", final=True)
-    assert [(event.turn, event.response) for event in caller.all(ResponseStarted)] == [(1, "resp_1"), (1, "resp_2")]
+    assert [(event.turn, event.response) for event in caller.all(ResponseStarted)] == [
+        (1, "resp_1"),
+        (1, "resp_2"),
+    ]
 
 
 async def test_typed_text_is_answered_in_place_of_what_is_being_said() -> None:

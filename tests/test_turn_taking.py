@@ -325,9 +325,7 @@ Step = tuple[str, float | str | None]
 steps = st.lists(
     st.one_of(
         st.tuples(st.just("frame"), st.sampled_from([0.0, 0.1, 0.4, 0.6, 1.0])),
-        st.tuples(
-            st.sampled_from(["transcribed", "looked"]), st.sampled_from(["wait", "yeah", "", None])
-        ),
+        st.tuples(st.sampled_from(["transcribed", "looked"]), st.sampled_from(["wait", "yeah", "", None])),
         st.tuples(st.sampled_from(["takes", "yields"]), st.none()),
         st.tuples(st.just("scored"), st.floats(0, 1)),
         # Runs make every state reachable within a short list.
@@ -351,7 +349,7 @@ def take(turns: TurnTaking, step: Step) -> list[Decision]:
             turns.agent_takes_floor()
         case "yields", _:
             turns.agent_yields_floor()
-        case (("speech" | "silence") as kind), float(ms):
+        case ((("speech" | "silence") as kind), float(ms)):
             return hear(turns, int(ms), float(kind == "speech"))
     return []
 

@@ -3,12 +3,12 @@
 import re
 from typing import Final
 
-WORDS: Final = frozenset(
-    (
-        "mm mmm mhm mmhm mm-hm mm-hmm mmhmm hm hmm hmmm uh-huh uhhuh huh uh um ah aha oh ooh wow yeah yea yep yup ya "
-        "yes ok okay right sure cool nice great good fine true exactly totally absolutely definitely indeed really "
-        "interesting alright"
-    ).split()
+from voice_agent.stages.english import words
+
+WORDS: Final = words(
+    "mm mmm mhm mmhm mm-hm mm-hmm mmhmm hm hmm hmmm uh-huh uhhuh huh uh um ah aha oh ooh wow yeah yea yep yup ya "
+    "yes ok okay right sure cool nice great good fine true exactly totally absolutely definitely indeed really "
+    "interesting alright"
 )
 """Each alone, or several in a row. English."""
 PHRASES: Final = (
@@ -37,7 +37,6 @@ def is_backchannel(text: str) -> bool:
     that answers nothing and asks for nothing. "No", "wait" and "stop" are never among them.
     """
     plain = text.lower().replace("’", "'")
-    words = re.findall(r"[\w'-]+", plain)
-    if not 0 < len(words) <= LONGEST:
+    if not 0 < len(re.findall(r"[\w'-]+", plain)) <= LONGEST:
         return False
     return all(word.strip("-'") in WORDS for word in re.findall(r"[\w'-]+", _PHRASE.sub(" ", plain)))

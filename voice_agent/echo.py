@@ -45,7 +45,11 @@ class _Played:
         low, high = max(start, self.end - KEPT, 0), min(start + length, self.end)
         if low < high:
             first, last = low % KEPT, (high - 1) % KEPT + 1
-            part = self._ring[first:last] if first < last else np.concatenate((self._ring[first:], self._ring[:last]))
+            part = (
+                self._ring[first:last]
+                if first < last
+                else np.concatenate((self._ring[first:], self._ring[:last]))
+            )
             out[low - start : high - start] = part
         return out
 
@@ -97,6 +101,12 @@ PARTS: Final = 12
 class _Canceller:
     """Partitioned-block frequency-domain Kalman filter (Enzner and Vary 2006; Kuech, Mabande and Enzner 2014)."""
 
+    STEP = 1.0
+    KEEP = 0.999
+    SMOOTH = 0.8
+    DECAY = 0.7
+    ROUND = 1
+
     def __init__(self) -> None:
         bins = FRAME + 1
         self._x = np.zeros((PARTS, bins), np.complex64)
@@ -104,6 +114,9 @@ class _Canceller:
         self._p = np.ones((PARTS, bins), np.float32)
         self._noise = np.full(bins, 1e3, np.float32)
         self._turn = 0
+
+    def begin(self, gain: float) -> None:
+        self._p[:] = gain * self.DECAY ** np.arange(PARTS)[:, None] * (1 - self.DECAY)
 
     def forget_signal(self) -> None:
         self._x[:] = 0
@@ -114,16 +127,19 @@ class _Canceller:
         self._x[0] = np.fft.rfft(played)
         rest = frame - np.fft.irfft((self._x * self._h).sum(0))[FRAME:]
         error = np.fft.rfft(np.concatenate((np.zeros(FRAME, np.float32), rest)))
-        self._noise = 0.8 * self._noise + 0.2 * (error.real**2 + error.imag**2) + 1
+        self._noise = self.SMOOTH * self._noise + (1 - self.SMOOTH) * (error.real**2 + error.imag**2) + 1
         power = self._x.real**2 + self._x.imag**2
         gain = self._p / (0.5 * (self._p * power).sum(0) + self._noise)
-        self._h += 0.5 * gain * np.conj(self._x) * error
-        k = self._turn = (self._turn + 1) % PARTS
-        taps = np.fft.irfft(self._h[k])
-        taps[FRAME:] = 0
-        self._h[k] = np.fft.rfft(taps)
-        self._h *= 0.9995
-        self._p = 0.999 * (1 - 0.25 * gain * power) * self._p + 0.001 * (self._h.real**2 + self._h.imag**2)
+        self._h += self.STEP * gain * np.conj(self._x) * error
+        for _ in range(self.ROUND):
+            k = self._turn = (self._turn + 1) % PARTS
+            taps = np.fft.irfft(self._h[k])
+            taps[FRAME:] = 0
+            self._h[k] = np.fft.rfft(taps)
+        a2 = self.KEEP**2
+        self._p = a2 * (1 - 0.5 * self.STEP * gain * power) * self._p + (1 - a2) * (
+            self._h.real**2 + self._h.imag**2
+        )
         return rest
 
 
@@ -193,7 +209,7 @@ class EchoGuard:
     """Tells the agent's own voice, come back through the microphone, from the user's."""
 
     THRESHOLD = 3.0
-    SURE = 17.0
+    SURE = 13.0
     LIKELY = 9.0
     AGREE = ms_to_samples(1)
 
@@ -237,7 +253,9 @@ class EchoGuard:
             self._search(end)
         if self._lag is None:
             return False
-        rest = self._canceller.residual(samples, self._played.read(end - self._lag + 48 - 2 * FRAME, 2 * FRAME))
+        rest = self._canceller.residual(
+            samples, self._played.read(end - self._lag + 48 - 2 * FRAME, 2 * FRAME)
+        )
         self._rest = np.concatenate((self._rest[FRAME:], rest))
         left = _bands(self._rest)
         self._coupling.listen(left)
@@ -257,13 +275,26 @@ class EchoGuard:
         lag = LATEST - offset
         if sureness < self.LIKELY:
             return
-        agrees = any(end - when >= SEARCH and abs(lag - earlier) <= self.AGREE for when, earlier in self._seen)
+        agrees = any(
+            end - when >= SEARCH and abs(lag - earlier) <= self.AGREE for when, earlier in self._seen
+        )
         self._seen = [*self._seen, (end, lag)][-40:]
         if sureness > self.SURE or agrees:
             self._known = True
             if self._lag is None or abs(lag - self._lag) > 2 * self.AGREE:
+                fresh = self._lag is None
                 self._lag = lag
                 self._canceller.forget_signal()
+                if fresh:
+                    mic, ref = self._mic[-2400:], self._played.read(end - lag - 2400, 2400)
+                    self._canceller.begin(min(4.0, float(mic @ mic) / float(ref @ ref + 1)))
+                for k in range(SEARCH // FRAME, 1, -1):
+                    e = end - (k - 1) * FRAME
+                    if e < end:
+                        self._canceller.residual(
+                            self._mic[SEARCH - (end - e) - FRAME : SEARCH - (end - e)],
+                            self._played.read(e - lag + 48 - 2 * FRAME, 2 * FRAME),
+                        )
 
 
 def is_echo_text(heard: str, said: str) -> bool:

@@ -6,8 +6,8 @@ from typing import Protocol, Self
 from voice_agent.config import Settings
 from voice_agent.models import catalog
 from voice_agent.preparing import Preparing
-from voice_agent.stages.chunker import Chunker, SentenceChunker
 from voice_agent.stages import endpoint
+from voice_agent.stages.chunker import Chunker, SentenceChunker
 from voice_agent.stages.endpoint import Endpoint, NoEndpoint, SmartTurn
 from voice_agent.stages.generator import EMBEDDED_MODEL, Generator, LlamaCppGenerator, build_generator
 from voice_agent.stages.synthesizer import Synthesizer

@@ -20,7 +20,7 @@ YIELD_EVERY: Final = 25
 """Frames heard in one go before other sessions get the event loop: audio that comes in bursts."""
 
 LOOK_SHARE: Final = 0.2
-"""Most of the time that live transcripts may take: as long as one took, so much longer is the next one waited for."""
+"""Most of the time that live transcripts may take: the longer one took, the longer the next one waits."""
 
 
 class Listener:
@@ -106,15 +106,17 @@ class Listener:
     def _hear_frame(self, frame: Pcm16) -> None:
         self._audio.append(frame)
         probability = self._vad.feed(frame)
-        if self.echo and self.turns.floor is not Floor.FREE and probability:
-            if self.echo.is_echo(frame, self.turns.now):
-                probability = 0.0
+        if probability and self.turns.floor is not Floor.FREE and self._is_echo(frame):
+            probability = 0.0
         decisions = self.turns.frame(probability)
         if self.turns.last_speech == self.turns.now:
             self.last_speech_at = self._clock()
         self._carry_out(decisions)
         if self.turns.state is State.LISTENING:
             self._audio.drop_before(self.turns.now - self.turns.run - PREROLL)
+
+    def _is_echo(self, frame: Pcm16) -> bool:
+        return self.echo is not None and self.echo.is_echo(frame, self.turns.now)
 
     def _carry_out(self, decisions: list[Decision]) -> None:
         for decision in decisions:
@@ -145,14 +147,17 @@ class Listener:
 
     async def _look(self, pcm: Pcm16) -> None:
         if self.turns.floor is Floor.FREE and self._clock() < self._look_again_at:
-            return self._carry_out(self.turns.looked(None))
+            self._carry_out(self.turns.looked(None))
+            return
         begun = self._clock()
         try:
             transcript = await self._engines.transcriber.transcribe(
                 pcm, language=self._language, partial=True
             )
         except StageError:
-            return self._carry_out(self.turns.looked(None))  # the whole utterance is tried again, and that is heard of
+            return self._carry_out(
+                self.turns.looked(None)
+            )  # the whole utterance is tried again, and that is heard of
         took = self._clock() - begun
         self._look_again_at = self._clock() + took / LOOK_SHARE - took
         text = self._user_words(transcript.text)
@@ -175,7 +180,8 @@ class Listener:
         try:
             score = await self._engines.endpoint.score(pcm)
         except StageError as error:
-            return self._failed(error)  # the words and the silence decide
+            self._failed(error)  # the words and the silence decide
+            return
         self._carry_out(self.turns.scored(score))
 
     def _user_words(self, text: str) -> str:

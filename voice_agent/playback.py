@@ -39,7 +39,7 @@ class Playback:
         client_pauses: bool = True,
         sounds: Callable[[Pcm16, float], None] | None = None,
     ) -> None:
-        """`send` gets each piece as it goes out; `sounds` each piece and when it begins to sound, on the loop's clock."""
+        """`send` gets each piece as it goes out; `sounds` also when it begins to sound, on the loop's clock."""
         self._rate = rate
         self._lead_s = lead_ms / 1000
         self._send = send
@@ -179,9 +179,7 @@ class Playback:
 
     def _from(self, position: float) -> list[Pcm16]:
         """What was sent of the audio from `position` on."""
-        rest = [
-            piece[max(0, round((position - begins) * self._rate)) :] for begins, piece in self._unplayed
-        ]
+        rest = [piece[max(0, round((position - begins) * self._rate)) :] for begins, piece in self._unplayed]
         return [piece for piece in rest if len(piece)]
 
     async def _change(self, within_s: float | None = None) -> None:

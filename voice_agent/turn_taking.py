@@ -384,9 +384,7 @@ class TurnTaking:
             return
         if self.state is State.LISTENING:
             meant: bool | None = False
-        elif self._words and not self._is_backchannel():
-            meant = True
-        elif not self._words and self._voiced >= ms_to_samples(INSISTS_MS):
+        elif not self._is_backchannel() and (self._words or self._voiced >= ms_to_samples(INSISTS_MS)):
             meant = True
         elif self.state is State.TRAILING and self._text is not None:
             meant = self._failed

@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from voice_agent.audio import FRAME, RATE, Pcm16, frames, ms_to_samples, samples_to_ms
+from voice_agent.audio import FRAME, RATE, Pcm16, frames, ms_to_samples
 from voice_agent.config import Eagerness, Settings
 from voice_agent.end_of_turn import LONGEST_MS, Evidence
 from voice_agent.listening import PREROLL

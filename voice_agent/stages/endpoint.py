@@ -96,7 +96,9 @@ class SmartTurn:
     def _load(self) -> InferenceSession:
         path = ensure(WEIGHTS, directory=self._models.dir, offline=self._models.offline) / MODEL_FILE
         try:
-            return open_session(path, threads=1)  # the transcriber, which works at the same time, wants the others
+            return open_session(
+                path, threads=1
+            )  # the transcriber, which works at the same time, wants the others
         except VoiceAgentError:
             raise
         except Exception as error:  # onnxruntime's errors share no public base

@@ -1,0 +1,13 @@
+"""`voice-agent lab`: the commands that measure stages on recordings."""
+
+import typer
+
+from voice_agent.lab.endpoint import endpoint
+
+lab_app = typer.Typer(no_args_is_help=True, help="Measure stages on recordings, without a server.")
+lab_app.command()(endpoint)
+
+
+@lab_app.callback()
+def _commands() -> None:
+    """Without a callback, typer would make the one command the whole of it."""
