@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from voice_agent.audio import Pcm16
-from voice_agent.playback import ACKNOWLEDGE_WITHIN_S, PIECE_MS, Playback
+from voice_agent.playback import ACKNOWLEDGE_WITHIN_S, AHEAD_S, PIECE_MS, Playback
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.looptime]
 
@@ -84,16 +84,38 @@ async def test_a_client_that_cannot_pause_is_sent_the_rest_from_the_very_sample(
 
 
 async def test_where_a_paused_client_says_it_stopped_is_where_it_goes_on() -> None:
-    sent: list[Pcm16] = []
-    playback = started(RATE, 1000, sent.append, client_pauses=False)
-    putting = asyncio.create_task(playback.put(audio(2.0)))
+    playback = started(RATE, 1000, lambda pcm: None)
+    await playback.put(audio(2.0))
     await asyncio.sleep(0.5)
     playback.pause()
     playback.acknowledge(300)
+    await asyncio.sleep(1)
+    playback.resume()
+    begun = now()
+    await playback.finish()
+    assert now() - begun == pytest.approx(1.7, abs=0.01)
+
+
+async def test_what_a_client_says_that_has_dropped_the_rest_does_not_move_the_sample() -> None:
+    sent: list[Pcm16] = []
+    playback = started(RATE, 1000, sent.append, client_pauses=False)
+    await playback.put(audio(2.0))
+    await asyncio.sleep(0.5)
+    playback.pause()
+    playback.acknowledge(1000)  # on a telephone, a clear returns every mark
     before = len(sent)
     playback.resume()
-    await putting
-    assert np.array_equal(np.concatenate(sent[before:])[:RATE], audio(2.0)[round(0.3 * RATE) :][:RATE])
+    await playback.finish()
+    assert np.array_equal(np.concatenate(sent[before:]), audio(2.0)[round(0.5 * RATE) :])
+
+
+async def test_the_next_sentence_is_taken_while_the_one_before_is_played() -> None:
+    playback = started(RATE, 400, lambda pcm: None)
+    begun = now()
+    await playback.put(audio(2.0))
+    assert now() == begun
+    await playback.put(audio(2.0))
+    assert now() - begun == pytest.approx(4.0 - 0.4 - AHEAD_S, abs=0.1)
 
 
 async def test_what_sounds_is_told_with_its_time_and_again_when_it_goes_on() -> None:
@@ -116,6 +138,7 @@ async def test_all_audio_goes_out_in_order_and_in_small_pieces() -> None:
     sent: list[Pcm16] = []
     playback = started(RATE, 1000, sent.append)
     await playback.put(audio(2.5))
+    await playback.finish()
     assert max(map(len, sent)) <= RATE * PIECE_MS / 1000
     assert np.array_equal(np.concatenate(sent), audio(2.5))
     assert playback.sent_ms == pytest.approx(2500)
@@ -126,6 +149,7 @@ async def test_the_first_audio_goes_out_at_once_and_the_rest_is_paced() -> None:
     times: list[float] = []
     playback = started(RATE, 1000, lambda pcm: times.append(now() - begun))
     await playback.put(audio(3.0))
+    await playback.finish()
     assert times[0] == 0
     assert times[-1] == pytest.approx(2.0, abs=0.1)
 

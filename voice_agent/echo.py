@@ -19,6 +19,7 @@ Floats = NDArray[np.float32]
 
 EARLIEST: Final = ms_to_samples(-150)
 LATEST: Final = ms_to_samples(750)
+WANDER: Final = ms_to_samples(310)
 JOIN: Final = ms_to_samples(150)
 KEPT: Final = 8 * RATE
 TAIL: Final = LATEST + ms_to_samples(300)
@@ -102,9 +103,9 @@ class _Canceller:
     """Partitioned-block frequency-domain Kalman filter (Enzner and Vary 2006; Kuech, Mabande and Enzner 2014)."""
 
     STEP = 1.0
-    KEEP = 0.999
+    KEEP = 0.998
     SMOOTH = 0.8
-    DECAY = 0.7
+    DECAY = 0.5
     ROUND = 1
 
     def __init__(self) -> None:
@@ -184,24 +185,37 @@ class _Coupling:
         self._gain = np.full(BANDS, 0.1, np.float32)
         self._played = np.zeros(BANDS, np.float32)
         self._noise = np.full(BANDS, 1e9, np.float32)
-        self._warm = 0
+        self._heard = self._left = np.ones(BANDS, np.float32)
+
+    def begin(self, left: Floats, played: Floats) -> None:
+        """Bands of successive frames, shape (frames, BANDS)."""
+        for row in played:
+            self._played = row + self.TAIL * self._played
+        self._gain = np.clip(left.sum(0) / (played.sum(0) / (1 - self.TAIL) + ACTIVE), 1e-6, 4).astype(np.float32)
 
     def listen(self, heard: Floats) -> None:
         self._noise = np.minimum(self._noise * 1.01, heard + 1)
 
-    def score(self, heard: Floats, played: Floats, learn_below: float) -> float:
-        self._played = played + self.TAIL * self._played
-        echo = self._gain * self._played
+    def worst(self, heard: Floats, played: Floats) -> float:
+        echo = self._gain * (self._heard / self._left) * played / (1 - self.TAIL)
+        return self._over(heard, echo)
+
+    def _over(self, heard: Floats, echo: Floats) -> float:
         echo = echo + self.SPREAD * echo.mean()
         over = _db((heard + 1) / (echo + 2 * self._noise + 30))
-        score = float(np.clip(over - self.MARGIN, 0, self.CAP).mean())
-        active = (self._played > ACTIVE) & (echo + heard > 4 * self._noise)
-        if active.any():
-            self._warm += 1
-        rate = 4 if self._warm < 20 else 1
-        up = self.UP if score < learn_below or rate > 1 else self.UP / 5
-        step = np.where(heard > echo, up, -self.DOWN) * rate
+        return float(np.clip(over - self.MARGIN, 0, self.CAP).mean())
+
+    def score(self, heard: Floats, left: Floats, played: Floats, learn_below: float) -> float:
+        self._played = played + self.TAIL * self._played
+        echo = self._gain * self._played
+        score = self._over(left, echo)
+        active = (self._played > ACTIVE) & (echo + left > 4 * self._noise)
+        up = self.UP if score < learn_below else self.UP / 5
+        step = np.where(left > echo, up, -self.DOWN)
         self._gain = np.where(active, self._gain * 10 ** (step / 10), self._gain).astype(np.float32)
+        if score < learn_below:
+            self._heard = self._heard + 0.03 * active * (heard - self._heard)
+            self._left = self._left + 0.03 * active * (left - self._left)
         return score
 
 
@@ -212,6 +226,7 @@ class EchoGuard:
     SURE = 13.0
     LIKELY = 9.0
     AGREE = ms_to_samples(1)
+    PATIENCE = 50
 
     def __init__(self) -> None:
         self._played = _Played()
@@ -225,6 +240,7 @@ class EchoGuard:
         self._canceller = _Canceller()
         self._coupling = _Coupling()
         self._count = 0
+        self._unsure = 0
 
     def play(self, pcm: Pcm16, at: int) -> None:
         if at < self._played.end + JOIN and self._played.end - JOIN < at:
@@ -249,52 +265,68 @@ class EchoGuard:
             return False
         self._count += 1
         heard = _bands(self._mic[-WINDOW:])
-        if not self._known or self._count % 25 == 0:
+        self._coupling.listen(heard)
+        if self._count % (25 if self._known else 2) == 0:
             self._search(end)
         if self._lag is None:
             return False
-        rest = self._canceller.residual(
-            samples, self._played.read(end - self._lag + 48 - 2 * FRAME, 2 * FRAME)
-        )
+        if not self._known:
+            return self._expects_echo(heard, end)
+        rest = self._canceller.residual(samples, self._played.read(end - self._lag + 48 - 2 * FRAME, 2 * FRAME))
         self._rest = np.concatenate((self._rest[FRAME:], rest))
         left = _bands(self._rest)
-        self._coupling.listen(left)
         score = self._coupling.score(
-            left, _bands(self._played.read(end - self._lag - WINDOW, WINDOW)), self.THRESHOLD
+            heard, left, _bands(self._played.read(end - self._lag - WINDOW, WINDOW)), self.THRESHOLD
         )
         return score < self.THRESHOLD
+
+    def _expects_echo(self, heard: Floats, end: int) -> bool:
+        span = self._played.read(end - self._lag - WANDER - WINDOW, WINDOW + 2 * WANDER)
+        windows = np.lib.stride_tricks.sliding_window_view(span, WINDOW)[::FRAME]
+        s = np.fft.rfft(windows * _HANN)
+        played = ((s.real**2 + s.imag**2) @ _BANK.T).max(0)
+        self._unsure += bool(played.max() > ACTIVE)
+        if self._unsure > self.PATIENCE:
+            self._lag = None
+        return self._coupling.worst(heard, played) < self.THRESHOLD
 
     def _search(self, end: int) -> None:
         if self._mic @ self._mic < SEARCH * 15.0**2:
             return
         start = end - SEARCH - LATEST
         played = self._played.read(start, SEARCH + LATEST - EARLIEST)
-        if np.count_nonzero(np.abs(played) > 50) < 0.15 * len(played):
+        if np.count_nonzero(np.abs(played) > 50) < 0.05 * len(played):
             return
         offset, sureness = find_lag(self._mic, played)
         lag = LATEST - offset
         if sureness < self.LIKELY:
             return
-        agrees = any(
-            end - when >= SEARCH and abs(lag - earlier) <= self.AGREE for when, earlier in self._seen
-        )
+        agrees = any(end - when >= SEARCH and abs(lag - earlier) <= self.AGREE for when, earlier in self._seen)
         self._seen = [*self._seen, (end, lag)][-40:]
-        if sureness > self.SURE or agrees:
-            self._known = True
-            if self._lag is None or abs(lag - self._lag) > 2 * self.AGREE:
-                fresh = self._lag is None
-                self._lag = lag
-                self._canceller.forget_signal()
-                if fresh:
-                    mic, ref = self._mic[-2400:], self._played.read(end - lag - 2400, 2400)
-                    self._canceller.begin(min(4.0, float(mic @ mic) / float(ref @ ref + 1)))
-                for k in range(SEARCH // FRAME, 1, -1):
-                    e = end - (k - 1) * FRAME
-                    if e < end:
-                        self._canceller.residual(
-                            self._mic[SEARCH - (end - e) - FRAME : SEARCH - (end - e)],
-                            self._played.read(e - lag + 48 - 2 * FRAME, 2 * FRAME),
-                        )
+        expected = self._lag is not None and abs(lag - self._lag) <= WANDER
+        if sureness > (self.LIKELY if expected else self.SURE) or agrees:
+            known, self._known, self._unsure = self._known, True, 0
+            if not known or abs(lag - self._lag) > 2 * self.AGREE:
+                self._lock(lag, end)
+
+    def _lock(self, lag: int, end: int) -> None:
+        """Take up the echo at `lag`, and learn from the audio that showed it."""
+        fresh = self._lag is None
+        self._lag = lag
+        self._canceller.forget_signal()
+        if fresh:
+            mic, ref = self._mic[-2400:], self._played.read(end - lag - 2400, 2400)
+            self._canceller.begin(min(4.0, float(mic @ mic) / float(ref @ ref + 1)))
+        lefts, playeds = [], []
+        for e in range(FRAME + SEARCH % FRAME, SEARCH, FRAME):
+            now = end - SEARCH + e
+            rest = self._canceller.residual(self._mic[e - FRAME : e], self._played.read(now - lag + 48 - 2 * FRAME, 2 * FRAME))
+            self._rest = np.concatenate((self._rest[FRAME:], rest))
+            if fresh:
+                lefts.append(_bands(self._rest))
+                playeds.append(_bands(self._played.read(now - lag - WINDOW, WINDOW)))
+        if fresh:
+            self._coupling.begin(np.array(lefts), np.array(playeds))
 
 
 def is_echo_text(heard: str, said: str) -> bool:

@@ -26,8 +26,8 @@ LOOK_SHARE: Final = 0.2
 class Listener:
     """Hears the user, and asks the engines what turn-taking wants to know.
 
-    Every decision is given to `decided`, in order; `Look`, `Prepare` and `Score` are seen to here. `understood` gets the
-    words as they are known: live ones, and with True those of the utterance up to a silence.
+    Every decision is given to `decided`, in order; `Look`, `Prepare` and `Score` are seen to here. `understood` gets
+    the words as they are known: live ones, and with True those of the utterance up to a silence.
     """
 
     def __init__(
@@ -155,9 +155,8 @@ class Listener:
                 pcm, language=self._language, partial=True
             )
         except StageError:
-            return self._carry_out(
-                self.turns.looked(None)
-            )  # the whole utterance is tried again, and that is heard of
+            self._carry_out(self.turns.looked(None))  # the whole utterance is tried, too, and that is heard of
+            return
         took = self._clock() - begun
         self._look_again_at = self._clock() + took / LOOK_SHARE - took
         text = self._user_words(transcript.text)

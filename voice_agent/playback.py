@@ -13,6 +13,9 @@ PIECE_MS: Final = 60
 DONE_WITHIN_S: Final = 0.001
 """Less time than this is not worth waiting for; nor can every clock tell it from none."""
 
+AHEAD_S: Final = 3.0
+"""Audio that may wait to be sent, seconds: the next sentence is made while the one before is played."""
+
 KEPT_S: Final = 1.0
 """How far before the estimated position audio is kept: a client that reports may be behind it."""
 
@@ -77,11 +80,15 @@ class Playback:
         self._advance()
 
     async def put(self, pcm: Pcm16) -> None:
-        """Send audio in small pieces; once started, wait while the client has enough for now."""
+        """Send audio in small pieces; once started, wait while there is enough for now."""
         self._unsent.extend(frames(pcm, ms_to_samples(PIECE_MS, self._rate), pad=False))
         self._advance()
-        while self._started and self._unsent:
+        while self._started and self._unsent_s > AHEAD_S:
             await self._change()
+
+    @property
+    def _unsent_s(self) -> float:
+        return sum(map(len, self._unsent)) / self._rate
 
     def pause(self) -> None:
         """Stand still at the sample that is being played."""
@@ -112,7 +119,12 @@ class Playback:
         self._advance()
 
     def acknowledge(self, ms: float) -> None:
-        """The client reports that it has played this much; more than was sent counts as all of it."""
+        """The client reports that it has played this much; more than was sent counts as all of it.
+
+        A client that can't pause has dropped what it held by now: its reports of before the pause count no more.
+        """
+        if self._paused_at is not None and not self._client_pauses:
+            return
         played = min(ms / 1000, self._sent_s)
         self._reported = (played, self._clock())
         if self._paused_at is not None:

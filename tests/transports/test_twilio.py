@@ -25,6 +25,7 @@ from tests.scripted import MS_PER_CHARACTER, Script, silence, speech
 from voice_agent.agent import Agent
 from voice_agent.audio import Pcm16, frames, ms_to_samples, ulaw_decode, ulaw_encode
 from voice_agent.config import ServerSettings, Settings
+from voice_agent.end_of_turn import LONGEST_MS
 from voice_agent.events import (
     Event,
     ResponseAudio,
@@ -49,6 +50,8 @@ PATH = "/telephony/twilio"
 SID = "MZ0123456789abcdef0123456789abcdef"
 WITHIN_S = 10.0
 """For what happens in another thread: far more than it takes."""
+PAUSE = silence(LONGEST_MS + 100, RATE)
+"""Ends a turn whatever was said."""
 
 
 class StandIn:
@@ -357,7 +360,7 @@ def test_who_does_not_begin_is_closed(client: TestClient, monkeypatch: pytest.Mo
 
 def test_a_full_server_says_so(client: TestClient, phone: Phone) -> None:
     phone.begin()
-    phone.say(silence(500, RATE), speech(500, RATE), silence(800, RATE))
+    phone.say(silence(500, RATE), speech(500, RATE), PAUSE)
     phone.until("media")
     with client.websocket_connect(PATH) as socket:
         second = Phone(client, socket)
@@ -603,7 +606,7 @@ def test_a_spoken_turn(phone: Phone, script: Script) -> None:
     script.transcriber.texts = ["what time is it", "thanks"]
     script.generator.replies = ["It is noon.", "Bye."]
     phone.begin(customParameters={"instructions": "Talk like a pirate."})
-    phone.say(silence(500, RATE), speech(1000, RATE), silence(800, RATE))
+    phone.say(silence(500, RATE), speech(1000, RATE), PAUSE)
     length = MS_PER_CHARACTER * len("It is noon.") * RATE // 1000
     reply = silence(0)
     while len(reply) < length - 8:  # the resampler's own tail
@@ -612,7 +615,7 @@ def test_a_spoken_turn(phone: Phone, script: Script) -> None:
         reply = np.concatenate([reply, audio(messages)])
     assert len(reply) == pytest.approx(length, abs=8)
     assert np.abs(reply[200:-200].astype(int) - 1000).max() < 50
-    phone.say(speech(1000, RATE), silence(800, RATE))
+    phone.say(speech(1000, RATE), PAUSE)
     phone.until("media")
     first, second = script.generator.asked
     assert [(m.role, m.content) for m in first] == [
@@ -626,11 +629,11 @@ def test_speaking_over_a_reply_clears_it(phone: Phone, script: Script) -> None:
     script.transcriber.texts = ["hello", "wait stop"]
     script.generator.replies = ["This is a rather long reply which goes on for a while. " * 3, "Yes?"]
     phone.begin()
-    phone.say(silence(500, RATE), speech(500, RATE), silence(800, RATE))
+    phone.say(silence(500, RATE), speech(500, RATE), PAUSE)
     phone.until("media")
     phone.say(speech(1000, RATE))
     phone.until("clear")
-    phone.say(silence(800, RATE))
+    phone.say(PAUSE)
     phone.until("media")
     assert len(script.generator.asked) == 2
 
@@ -647,7 +650,7 @@ def test_a_cough_over_a_reply_makes_it_go_on_from_the_sample(
     monkeypatch.setattr(script.synthesizer, "stream", speak)
     script.transcriber.texts = ["hello", ""]
     phone.begin()
-    phone.say(silence(500, RATE), speech(500, RATE), silence(800, RATE))
+    phone.say(silence(500, RATE), speech(500, RATE), PAUSE)
     before = []
     for _ in range(5):
         before += phone.until("mark")
@@ -707,9 +710,11 @@ async def test_an_independent_phone_holds_a_conversation(
     script: Script, agent: Agent, simulated_call: Call
 ) -> None:
     script.generator.replies = ["It is noon."]
-    said = line_frames(silence(200, RATE), speech(500, RATE), silence(700, RATE))
+    script.transcriber.texts = ["what time is it?"]
+    question = Say(Path("question"), line_frames(silence(200, RATE), speech(500, RATE)))
+    conversation = Scenario("a question", [question, WaitFor("audio"), WaitFor("quiet")])
     async with served(agent) as url:
-        report = await simulated_call(url, frames=said, config=SessionConfig(quiet_period_s=0.2))
+        report = await simulated_call(url, scenario=conversation, config=SessionConfig(quiet_period_s=0.3))
     assert nothing_wrong(report)
     assert len(report.audio_received) == pytest.approx(MS_PER_CHARACTER * len("It is noon.") * 8, abs=8)
     assert report.result.clears_received == 0
@@ -720,12 +725,12 @@ async def test_an_independent_phone_holds_a_conversation(
 async def test_an_independent_phone_interrupts_presses_a_key_and_is_dropped(
     script: Script, agent: Agent, simulated_call: Call
 ) -> None:
-    script.transcriber.texts = ["hello", "wait stop"]
+    script.transcriber.texts = ["what time is it?", "wait, what day is it?"]
     script.generator.replies = ["This is a rather long reply which goes on for a while. " * 3, "Yes?"]
-    hello = Say(Path("hello"), line_frames(silence(200, RATE), speech(400, RATE)))
+    question = Say(Path("question"), line_frames(silence(200, RATE), speech(400, RATE)))
     stop = Say(Path("stop"), line_frames(speech(800, RATE)))
     steps = [
-        hello,
+        question,
         WaitFor("audio"),
         Wait(0.5),
         Dtmf("5"),

@@ -112,6 +112,9 @@ def _infer(session: InferenceSession, pcm: Pcm16) -> float:
 
 
 _extractor: Final = FeatureExtractor(chunk_length=WINDOW_S)
+_HOP: Final = _extractor.hop_length
+_EDGE: Final = 3
+"""Frames of padding that reach no speech: a frame is 2.5 hops long, and centred."""
 
 
 def features(pcm: Pcm16) -> NDArray[np.float32]:
@@ -123,5 +126,7 @@ def features(pcm: Pcm16) -> NDArray[np.float32]:
     audio = to_float(pcm[-WINDOW:])
     audio = np.pad(audio, (WINDOW - len(audio), 0))
     audio = (audio - audio.mean()) / np.sqrt(audio.var() + 1e-7)
-    mel: NDArray[np.float32] = _extractor(audio, padding=0).astype(np.float32)
-    return mel
+    # The padding is constant, and so is its spectrum: one column of it stands for the rest.
+    same = max(0, (WINDOW - len(pcm)) // _HOP - _EDGE)
+    mel = _extractor(audio[same * _HOP :], padding=0).astype(np.float32)
+    return np.hstack((np.repeat(mel[:, :1], same, axis=1), mel))

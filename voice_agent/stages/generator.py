@@ -369,6 +369,7 @@ class LlamaCppGenerator:
 
     async def start(self) -> None:
         """See `Generator`."""
+        await self.close()  # of an attempt before
         gguf = await asyncio.to_thread(self._weights)
         self._server = LlamaCppServer(
             gguf,

@@ -2,23 +2,20 @@
 
 import asyncio
 import math
-import os
 import threading
 from collections.abc import Sequence
 from concurrent.futures import CancelledError
-from pathlib import Path
 
-import ctranslate2
 import numpy as np
-from faster_whisper import WhisperModel, available_models, download_model
+from faster_whisper import WhisperModel
 
 from voice_agent.audio import RATE, Pcm16, to_float
 from voice_agent.config import ModelsSettings, SttSettings
-from voice_agent.errors import SettingsError, StageError, VoiceAgentError, WeightsError
-from voice_agent.models import catalog, ensure
+from voice_agent.errors import StageError, VoiceAgentError
 from voice_agent.stages.transcriber.evidence import Piece, audible
 from voice_agent.stages.transcriber.queue import Queue
 from voice_agent.stages.transcriber.transcript import Transcript
+from voice_agent.stages.transcriber.weights import check_name, load
 from voice_agent.stages.transcriber.window import MAX_TOKENS, WINDOW_S, Window, most_tokens
 
 
@@ -41,11 +38,11 @@ class FasterWhisper:
         self._window: Window | None = None
         self.languages: tuple[str, ...] = ()
         self._queue: Queue[Transcript] = Queue(settings.workers)
-        _check_name(settings.model)
+        check_name(settings.model)
 
     async def start(self) -> None:
         """See `Transcriber`."""
-        self._model = model = await asyncio.to_thread(self._load)
+        self._model = model = await asyncio.to_thread(load, self._settings, self._models)
         self._window = await asyncio.to_thread(Window, model)
         self.languages = tuple(sorted(model.supported_languages))
         self._check_language(self._settings.language or None)
@@ -87,27 +84,6 @@ class FasterWhisper:
         """See `Transcriber`."""
         await asyncio.to_thread(self._queue.close)
         self._model = self._window = None
-
-    def _load(self) -> WhisperModel:
-        path = _locate(self._settings.model, self._models)
-        device = self._settings.device
-        if device == "auto":
-            device = "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
-        try:
-            return WhisperModel(
-                str(path),
-                device=device,
-                compute_type=self._settings.compute_type or ("float16" if device == "cuda" else "int8"),
-                # Beyond four threads Whisper gains little, and the LLM and the voice want cores too.
-                cpu_threads=max(1, min(4, (os.cpu_count() or 1) // self._settings.workers)),
-                num_workers=self._settings.workers,
-            )
-        except Exception as error:  # RuntimeError, ValueError, and whatever the tokenizer raises
-            raise StageError(
-                "transcriber",
-                f"Whisper {self._settings.model} could not be loaded on {device} from {path}: {error}. "
-                "Check stt.device, stt.compute_type and the folder.",
-            ) from error
 
     def _check_language(self, language: str | None) -> None:
         if language and language not in self.languages:
@@ -193,41 +169,3 @@ def _transcript(pieces: Sequence[Piece], language: str) -> Transcript:
         compression_ratio=max((piece.compression_ratio for piece in evidence), default=0.0),
         discarded=" ".join(piece.text for piece in invented),
     )
-
-
-def _check_name(model: str) -> None:
-    if Path(model).expanduser().is_dir() or f"whisper-{model}" in catalog() or model in available_models():
-        return
-    ours = sorted(n.removeprefix("whisper-") for n in catalog() if n.startswith("whisper-"))
-    others = sorted(set(available_models()) - set(ours))
-    raise SettingsError(
-        f"stt.model is {model!r}, which is neither a known model nor a folder. Known: {', '.join(ours)}; "
-        f"and from Hugging Face: {', '.join(others)}"
-    )
-
-
-def _locate(model: str, models: ModelsSettings) -> Path:
-    """The folder that holds `model`, fetched if need be.
-
-    Raises:
-        SettingsError: a folder that holds no model.
-        WeightsError: it can't be had.
-    """
-    folder = Path(model).expanduser()
-    if folder.is_dir():
-        if not (folder / "model.bin").is_file():
-            raise SettingsError(
-                f"stt.model: {folder} has no model.bin; name a folder in CTranslate2's format"
-            )
-        return folder
-    if f"whisper-{model}" in catalog():
-        return ensure(f"whisper-{model}", directory=models.dir, offline=models.offline)
-    cache = models.dir.expanduser() / "huggingface"
-    try:
-        return Path(download_model(model, cache_dir=str(cache), local_files_only=models.offline))
-    except Exception as error:  # of huggingface_hub, httpx or the file system
-        raise WeightsError(
-            f"Whisper {model} could not be fetched from Hugging Face into {cache}: {error}. "
-            "Check the network and models.offline, or set stt.model to a model of "
-            "`voice-agent models list` or to a folder in CTranslate2's format."
-        ) from error
