@@ -29,8 +29,7 @@ from voice_agent.events import (
     TurnTimeline,
     UserTranscript,
 )
-from voice_agent.listening import LOOK_SHARE
-from voice_agent.preparing import Preparing
+from voice_agent.preparing import LOOK_SHARE, Preparing
 from voice_agent.session import OUTBOX, ClientTooSlow, Session, SessionOptions, open_session
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.looptime]

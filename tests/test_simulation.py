@@ -141,7 +141,7 @@ def test_an_hour_of_conversation(wire: str) -> None:
     assert len(reasons) > 100
     assert {"completed", "interrupted", "failed"} == set(reasons)
     for kind in (ResponsePaused, ResponseResumed, SessionError):
-        assert sum(isinstance(event, kind) for event in events) > 5
+        assert sum(isinstance(event, kind) for event in events) > 2
     assert caller.failing.failures > 20
     assert time.process_time() - begun < 30
 

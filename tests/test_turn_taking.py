@@ -11,8 +11,8 @@ from voice_agent.audio import FRAME, FRAME_MS, ms_to_samples
 from voice_agent.config import TurnSettings
 from voice_agent.turn_taking import (
     DECIDE_LATEST_MS,
+    DECIDE_MS,
     FLOOR_TRANSITIONS,
-    INSISTS_MS,
     NO_WORDS_MS,
     TRANSITIONS,
     AskIfThere,
@@ -253,10 +253,18 @@ def test_without_an_answer_in_time_speech_that_goes_on_interrupts_and_a_sound_th
 def test_who_insists_is_heard_even_if_the_transcriber_finds_no_words() -> None:
     turns = agent_speaking()
     heard: list[Decision] = []
-    for _ in range(INSISTS_MS // FRAME_MS):
+    for _ in range(DECIDE_MS // FRAME_MS):
         heard += turns.frame(0.9)
         heard += turns.looked("")
-    assert without(heard, Look) == [Onset(0), Pause(), Resume(), Interrupt()]
+    assert without(heard, Look) == [Onset(0), Pause(), Interrupt()]
+
+
+def test_sounds_that_come_and_go_without_words_do_not_stop_the_agent() -> None:
+    turns = agent_speaking()
+    heard: list[Decision] = []
+    for _ in range(DECIDE_MS // FRAME_MS // 5):
+        heard += speak(turns, 60) + stay_silent(turns, 40) + turns.looked("")
+    assert without(heard, Look) == [Onset(0), Pause(), Resume()]
 
 
 def test_barge_in_can_be_turned_off() -> None:

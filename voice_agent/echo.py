@@ -1,13 +1,24 @@
 """Tells the agent's own voice, come back through the user's microphone, from the user's.
 
-The guard knows what is being played. It finds how late the microphone hears it (generalized cross-correlation),
-subtracts what a linear echo path explains (an adaptive filter), learns how much of the echo is left in each
-band after that, and lets through what is louder. Nothing is echo until the microphone has been shown to hear
-what is played, so a phone line or headphones are never held back.
+What is played is known, so the echo can be looked for. Four steps, each on what the one before left:
+
+1. How late the microphone hears what is played: `find_lag`, a generalized cross-correlation.
+2. What a loudspeaker and a room make of it: `_Canceller`, an adaptive filter; its prediction is subtracted.
+3. How much echo is left after that (distortion, late reverberation, a browser's own canceller): `_Coupling`,
+   one gain for each band, learned.
+4. A frame that is louder than that is the user's; any other is echo.
+
+Until a correlation has shown that the microphone hears what is played, nothing is echo: on headphones and on a
+phone line nobody is ever held back, and what it costs is at most a pause at the start of a session's first
+reply, which is taken back. After that the first second of each reply is expected to come back as well.
+
+The guard knows no clock, no engine and no task; time is counted in samples received.
 """
 
 import difflib
+import math
 import re
+from collections import deque
 from typing import Final
 
 import numpy as np
@@ -16,42 +27,218 @@ from numpy.typing import NDArray
 from voice_agent.audio import FRAME, RATE, Pcm16, ms_to_samples
 
 Floats = NDArray[np.float32]
+Spectrum = NDArray[np.complex64]
 
-EARLIEST: Final = ms_to_samples(-150)
-LATEST: Final = ms_to_samples(750)
+EARLIEST: Final = -ms_to_samples(160)
+"""Least lag of the echo behind the moment that `play` was given: that one is an estimate, and can be late."""
+LATEST: Final = ms_to_samples(760)
+"""Most: 600 ms of buffers and air, and an estimate that was early."""
 WANDER: Final = ms_to_samples(310)
+"""Most by which the lag differs between two replies of a session: both estimates are off, by 150 ms at most."""
 JOIN: Final = ms_to_samples(150)
+"""Audio that is said to begin this close to the end of what was scheduled follows on it, without a gap."""
+REVERB: Final = ms_to_samples(300)
+"""Echo may be heard for this long after the sound."""
 KEPT: Final = 8 * RATE
-TAIL: Final = LATEST + ms_to_samples(300)
+"""Schedule that is remembered: the client's lead (3 s) ahead, and the past in which an echo is looked for."""
+
+
+class EchoGuard:
+    """Tells the agent's own voice, come back through the microphone, from the user's. One for each session.
+
+    Give it everything that is played, and every frame heard while there is something to hear. A frame costs
+    about as much as Silero does while there is, and next to nothing otherwise. 0.5 MB.
+    """
+
+    THRESHOLD: Final = 2.2
+    """Score (see `_Coupling.score`, dB) from which a frame is the user's. Chosen on simulated rooms; see
+    docs/latency.md."""
+    SURE: Final = 11.0
+    """Sureness of a lag (see `find_lag`) at which it is believed at once: speech that is no echo gave at most 10.3
+    in 120 conversations."""
+    LIKELY: Final = 8.0
+    """The same, where the lag is also near the one before, or was found in earlier audio too."""
+    AGREE: Final = ms_to_samples(2)
+    """Lags this near each other are one."""
+    PATIENCE: Final = 50
+    """Frames of sound without a sign of the echo that was there in the reply before; then it is gone (headphones)."""
+    EVERY: Final = 25
+    """Frames between two looks at a lag that is known: it moves where a player runs dry."""
+    TIRED: Final = 50
+    """Looks in one reply without any success after which one in five frames has to do."""
+
+    def __init__(self) -> None:
+        self._played = _Played()
+        self._mic = np.zeros(SEARCH, np.float32)
+        self._left = np.zeros(WINDOW, np.float32)
+        """The latest that the canceller left of the microphone."""
+        self._heard_up_to = 0
+        self._lag: int | None = None
+        """Of the echo; None where there is none that is known of. Samples."""
+        self._confirmed = False
+        """Whether the lag was seen in this reply: between replies it moves."""
+        self._seen: deque[tuple[int, int]] = deque(maxlen=40)
+        """Likely lags of this reply: when, and which."""
+        self._cut = False
+        self._starts: deque[int] = deque()
+        """Of replies that are scheduled and not heard yet."""
+        self._start = 0
+        """Of the reply that is heard."""
+        self._frames = 0
+        """Of this reply, heard."""
+        self._looks = 0
+        self._missing = 0
+        """Frames of this reply in which the echo should have shown itself."""
+        self._canceller = _Canceller()
+        self._coupling = _Coupling()
+
+    def play(self, pcm: Pcm16, at: int) -> None:
+        """Audio at RATE that begins to sound at about sample `at` of the session's count."""
+        end = self._played.end
+        if at > end + JOIN or self._cut:
+            at = max(at, end)
+            self._cut = False
+            self._starts.append(at)
+        else:
+            at = end
+        self._played.write(pcm, at)
+
+    def stop(self, at: int) -> None:
+        """Playback was paused or cut at `at`: what was scheduled after it will not sound."""
+        self._played.cut(at)
+        self._cut = True
+        while self._starts and self._starts[-1] >= at:
+            self._starts.pop()
+
+    def is_echo(self, frame: Pcm16, at: int) -> bool:
+        """Whether what is heard is explained by what was played; `frame` holds FRAME samples at RATE, from `at` on."""
+        if at > self._played.end + LATEST + REVERB:
+            return False
+        end = at + FRAME
+        whole = at == self._heard_up_to
+        self._heard_up_to = end
+        samples = frame.astype(np.float32)
+        self._mic = np.concatenate((self._mic[FRAME:] if whole else self._mic[FRAME:] * 0, samples))
+        while self._starts and at >= self._starts[0] + (self._lag or 0) - WANDER:
+            self._begin(self._starts.popleft())
+        self._frames += 1
+        if self._is_time_to_look():
+            self._look(end)
+        if self._lag is None:
+            return False
+        if not self._confirmed:
+            return self._expected(self._lag, end)
+        if not whole:
+            self._canceller.recall(self._sounding(self._lag, at, PARTS * FRAME))
+        left = self._canceller.feed(samples, self._sounding(self._lag, end, 2 * FRAME))
+        self._left = np.concatenate((self._left[FRAME:], left))
+        mic, rest, sound = _bands(
+            np.stack((self._mic[-WINDOW:], self._left, self._played.read(end - self._lag - WINDOW, WINDOW)))
+        )
+        return self._coupling.score(mic, rest, sound, self.THRESHOLD) < self.THRESHOLD
+
+    def _begin(self, start: int) -> None:
+        """Another reply is heard from now on."""
+        self._start = start
+        self._confirmed = False
+        self._seen.clear()
+        self._frames = self._looks = self._missing = 0
+
+    def _sounding(self, lag: int, end: int, length: int) -> Floats:
+        """What was played so that it is heard up to `end`, or just after: the filter wants what comes early too."""
+        return self._played.read(end - lag + EARLY - length, length)
+
+    def _expected(self, lag: int, end: int) -> bool:
+        """Whether what is heard is no louder than the echo would be at any lag that is near the last reply's."""
+        span = self._played.read(end - lag - WANDER - WINDOW, WINDOW + 2 * WANDER)
+        sound = _bands(np.lib.stride_tricks.sliding_window_view(span, WINDOW)[::FRAME]).max(0)
+        self._missing += bool(sound.max() > AUDIBLE)
+        if self._missing > self.PATIENCE:
+            self._lag = None
+        [mic] = _bands(self._mic[None, -WINDOW:])
+        return self._coupling.score_unfiltered(mic, sound) < self.THRESHOLD
+
+    def _is_time_to_look(self) -> bool:
+        if self._confirmed:
+            return self._frames % self.EVERY == 0
+        return self._looks < self.TIRED or self._frames % 5 == 0
+
+    def _look(self, end: int) -> None:
+        """Look for the echo, and for how late it is."""
+        if self._mic @ self._mic < SEARCH * FAINT**2:
+            return
+        first = end - SEARCH - LATEST
+        played = self._played.read(first, SEARCH + LATEST - EARLIEST)
+        played[: max(0, self._start - first)] = 0  # the echo of the reply before tells nothing of this one's
+        if played.max() < FAINT:
+            return
+        self._looks += 1
+        offset, sureness = find_lag(self._mic, played)
+        if sureness < self.LIKELY:
+            return
+        lag = LATEST - offset
+        again = any(end - when >= SEARCH and abs(lag - other) <= self.AGREE for when, other in self._seen)
+        self._seen.append((end, lag))
+        if self._confirmed:
+            if again and self._lag is not None and abs(lag - self._lag) > 2 * self.AGREE:
+                self._aim(lag, end)
+        elif again or sureness > self.SURE or (self._lag is not None and abs(lag - self._lag) <= WANDER):
+            self._aim(lag, end)
+
+    def _aim(self, lag: int, end: int) -> None:
+        """Take up the echo at `lag`, and learn at once from the audio that showed it."""
+        length = PARTS * FRAME
+        if self._lag is None:
+            self._coupling = _Coupling()
+            self._canceller = _Canceller(self._mic, self._played.read(end - lag - SEARCH, SEARCH))
+        else:
+            self._coupling.unfilter()
+            lag += self._canceller.shift(self._mic, self._sounding(lag, end, SEARCH + length))
+        fresh, self._lag, self._confirmed = self._lag is None, lag, True
+        start = end - SEARCH // FRAME * FRAME
+        self._canceller.recall(self._sounding(lag, start, length))
+        heard = self._mic[-(end - start) :].reshape(-1, FRAME)
+        windows = []
+        for count, frame in enumerate(heard[:-1], 1):  # the last one is fed by `is_echo`
+            now = start + count * FRAME
+            left = self._canceller.feed(frame, self._sounding(lag, now, 2 * FRAME))
+            self._left = np.concatenate((self._left[FRAME:], left))
+            windows.append((self._left, self._played.read(now - lag - WINDOW, WINDOW)))
+        if fresh:
+            rests, sounds = zip(*windows, strict=True)
+            self._coupling.begin(_bands(np.stack(rests)), _bands(np.stack(sounds)))
 
 
 class _Played:
-    """What sounds when, on the session's count of samples: the latest KEPT samples, and silence elsewhere."""
+    """What sounds when, on the session's count of samples: the latest KEPT of it, and silence elsewhere."""
 
     def __init__(self) -> None:
         self._ring = np.zeros(KEPT, np.int16)
         self.end = 0
+        """Of what is scheduled, samples."""
 
     def write(self, pcm: Pcm16, at: int) -> None:
-        pcm = pcm[-KEPT:]
-        self._put(np.zeros(min(max(0, at - self.end), KEPT), np.int16), min(at, max(self.end, at - KEPT)))
-        self._put(pcm, at)
+        """Schedule audio, not before `end`."""
+        silence = min(at - self.end, KEPT)
+        self._put(np.zeros(silence, np.int16), at - silence)
         self.end = at + len(pcm)
+        self._put(pcm[-KEPT:], self.end - len(pcm[-KEPT:]))
 
     def cut(self, at: int) -> None:
+        """Nothing sounds from here on."""
         self.end = min(self.end, at)
 
     def read(self, start: int, length: int) -> Floats:
+        """What sounds from `start` on."""
         out = np.zeros(length, np.float32)
         low, high = max(start, self.end - KEPT, 0), min(start + length, self.end)
         if low < high:
             first, last = low % KEPT, (high - 1) % KEPT + 1
-            part = (
+            out[low - start : high - start] = (
                 self._ring[first:last]
                 if first < last
                 else np.concatenate((self._ring[first:], self._ring[:last]))
             )
-            out[low - start : high - start] = part
         return out
 
     def _put(self, pcm: Pcm16, at: int) -> None:
@@ -61,282 +248,273 @@ class _Played:
         self._ring[: len(pcm) - len(head)] = pcm[len(head) :]
 
 
+# 1. The lag
+
 SEARCH: Final = 4096
-BLOCK: Final = 80
-_SEARCH_FFT: Final = 16384
-_f8 = np.fft.rfftfreq(_SEARCH_FFT, 2 / RATE)
-_VOICE: Final = (_f8 > 250) & (_f8 < 3600)
+"""Samples of the microphone in which an echo is looked for: 256 ms."""
+FAINT: Final = 20.0
+"""Amplitude (of 32768) below which there is nothing to find."""
+_STRIDE: Final = 2
+"""The search runs at 8 kHz: all that a phone carries, at half the cost."""
+_FFT: Final = 9600
+"""At least the samples searched at 8 kHz (9408), and quick to transform."""
+_BIN_HZ: Final = np.fft.rfftfreq(_FFT, _STRIDE / RATE)
+_VOICE: Final = (_BIN_HZ > 250) & (_BIN_HZ < 3600)
+_BLOCK: Final = 80
+"""10 ms at 8 kHz."""
 
 
 def find_lag(mic: Floats, played: Floats) -> tuple[int, float]:
-    m, r = mic[0::2] + mic[1::2], played[0::2] + played[1::2]
-    m_white, r_white = _whiten(m), _whiten(r)
-    c = np.abs(np.fft.irfft(np.conj(m_white) * r_white, _SEARCH_FFT)[: len(r) - len(m) + 1])
-    k = int(c.argmax())
-    loud = [np.square(x[: len(x) // BLOCK * BLOCK]).reshape(-1, BLOCK).sum(1) for x in (m, r)]
-    active = [(x > max(1e-3 * x.max(), BLOCK * 20.0**2)).astype(np.float32) for x in loud]
-    overlap = np.correlate(active[1], active[0], "valid")
-    near = np.repeat(overlap, BLOCK)[: len(c)]
-    if overlap[min(k // BLOCK, len(overlap) - 1)] < 8:
-        return 2 * k, 0.0
-    c0 = c[: len(near)][near >= 4]
-    z = float(c[k] / np.sqrt(np.mean(c0 * c0) + 1e-20))
-    if z > 8:
-        product = (
-            np.fft.irfft(m_white, _SEARCH_FFT)[: len(m)] * np.fft.irfft(r_white, _SEARCH_FFT)[k : k + len(m)]
-        )
-        parts = np.sort(np.abs(product.reshape(-1, 128).sum(1)))
-        z *= float(min(1.0, parts[:-2].sum() / (parts.sum() + 1e-20) / 0.6))
-    return 2 * k, z
+    """Where in `played` the sound of `mic` begins, in samples, and how sure that is.
+
+    Generalized cross-correlation with the phase transform (Knapp and Carter 1976). The sureness is the peak over
+    the RMS of the correlation: about 5 to 8 where there is no echo, 10 to 50 where there is.
+    """
+    heard, sound = (x[: len(x) // 2 * 2].reshape(-1, _STRIDE).sum(1) for x in (mic, played))
+    white_heard, white_sound = _whiten(heard), _whiten(sound)
+    places = len(sound) - len(heard) + 1
+    fit = np.abs(np.fft.irfft(np.conj(white_heard) * white_sound, _FFT)[:places])
+    best = int(fit.argmax())
+    # Only where both have sound is there something to compare: a peak must stand out from those places, and not
+    # from silence.
+    overlap = np.correlate(_has_sound(sound), _has_sound(heard), "valid")
+    comparable = np.repeat(overlap >= 4, _BLOCK)[:places]
+    if overlap[min(best // _BLOCK, len(overlap) - 1)] < 8 or not comparable.any():
+        return _STRIDE * best, 0.0
+    sureness = float(fit[best] / np.sqrt(np.mean(fit[: len(comparable)][comparable] ** 2) + 1e-20))
+    if sureness > 6:
+        # Two clicks fit each other anywhere. An echo fits all along: the best two of 16 parts don't count for much.
+        product = np.fft.irfft(white_heard, _FFT)[: len(heard)]
+        product = product * np.fft.irfft(white_sound, _FFT)[best : best + len(heard)]
+        parts = np.sort(np.abs(product.reshape(16, -1).sum(1)))
+        sureness *= min(1.0, float(parts[:-2].sum() / (parts.sum() + 1e-20)) / 0.6)
+    return _STRIDE * best, sureness
 
 
-def _whiten(x: Floats) -> NDArray[np.complex64]:
-    spectrum = np.fft.rfft(np.diff(x, prepend=x[:1]), _SEARCH_FFT)
+def _whiten(x: Floats) -> Spectrum:
+    spectrum = np.fft.rfft(np.diff(x, prepend=x[:1]), _FFT)
     size = np.abs(spectrum)
-    return np.where(_VOICE, spectrum / (size + 1e-2 * size.max() + 1e-9), 0)
+    white: Spectrum = np.where(_VOICE, spectrum / (size + 1e-2 * size.max() + 1e-9), 0)
+    return white
 
+
+def _has_sound(x: Floats) -> Floats:
+    energy = np.square(x[: len(x) // _BLOCK * _BLOCK]).reshape(-1, _BLOCK).sum(1)
+    return (energy > max(1e-3 * float(energy.max()), _BLOCK * FAINT**2)).astype(np.float32)
+
+
+# 2. What a linear path explains
 
 PARTS: Final = 12
+"""Frames of echo that the filter spans: 240 ms from the sound to the end of its reverberation."""
+EARLY: Final = ms_to_samples(3)
+"""The loudest path need not be the first; the filter begins this much before it."""
+NEAR: Final = ms_to_samples(1.5)
+"""By how much a lag may be off where a room has several paths as loud."""
 
 
 class _Canceller:
-    """Partitioned-block frequency-domain Kalman filter (Enzner and Vary 2006; Kuech, Mabande and Enzner 2014)."""
+    """Partitioned-block frequency-domain Kalman filter (Enzner and Vary 2006; Kuech, Mabande and Enzner 2014).
 
-    STEP = 1.0
-    KEEP = 0.998
-    SMOOTH = 0.8
-    DECAY = 0.5
-    ROUND = 1
+    It slows down by itself where the user speaks too, as it takes what it can't explain for noise.
+    """
 
-    def __init__(self) -> None:
+    KEEP: Final = 0.998
+    """How much of the path is the same a frame later."""
+    DECAY: Final = 0.5
+    """Of the power expected in each part of the path, against the part before."""
+
+    def __init__(self, heard: Floats | None = None, played: Floats | None = None) -> None:
+        """Expect a path as loud as `heard` over `played`."""
         bins = FRAME + 1
-        self._x = np.zeros((PARTS, bins), np.complex64)
-        self._h = np.zeros((PARTS, bins), np.complex64)
-        self._p = np.ones((PARTS, bins), np.float32)
+        gain = 1.0
+        if heard is not None and played is not None:
+            gain = min(4.0, float(heard @ heard) / float(played @ played + 1))
+        self._sound = np.zeros((PARTS, bins), np.complex64)
+        self._loud = np.zeros((PARTS, bins), np.float32)
+        self._path = np.zeros((PARTS, bins), np.complex64)
+        decay = (1 - self.DECAY) * self.DECAY ** np.arange(PARTS, dtype=np.float32)
+        self._doubt = np.repeat((gain * decay)[:, None], bins, 1).astype(np.float32)
+        """Expected squared error of the path."""
         self._noise = np.full(bins, 1e3, np.float32)
-        self._turn = 0
+        self._next = 0
+        """Part of the path that was seen to last."""
+        self._block = np.zeros(2 * FRAME, np.float32)
 
-    def begin(self, gain: float) -> None:
-        self._p[:] = gain * self.DECAY ** np.arange(PARTS)[:, None] * (1 - self.DECAY)
+    def recall(self, played: Floats) -> None:
+        """What was played before the next frame, PARTS * FRAME samples."""
+        before = np.lib.stride_tricks.sliding_window_view(played, 2 * FRAME)[::FRAME][::-1]
+        self._sound[:] = 0
+        self._sound[: len(before)] = np.fft.rfft(before)
+        self._loud = _power(self._sound)
 
-    def forget_signal(self) -> None:
-        self._x[:] = 0
+    def feed(self, frame: Floats, played: Floats) -> Floats:
+        """What is left of a frame without its echo; `played` holds 2 * FRAME samples and ends where the frame does."""
+        self._sound[1:] = self._sound[:-1]
+        self._sound[0] = np.fft.rfft(played)
+        self._loud[1:] = self._loud[:-1]
+        self._loud[0] = _power(self._sound[0])
+        left: Floats = frame - np.fft.irfft(np.einsum("pb,pb->b", self._sound, self._path))[FRAME:]
+        self._block[FRAME:] = left
+        error = np.fft.rfft(self._block)
+        self._noise = 0.8 * self._noise + 0.2 * _power(error) + 1
+        unsure = 0.5 * self._doubt * self._loud
+        step = error / (unsure.sum(0) + self._noise)
+        self._path += np.conj(self._sound) * self._doubt * step
+        self._doubt *= self.KEEP**2 * (1 - unsure / (unsure.sum(0) + self._noise))
+        # Each part of the path is FRAME samples long, and may have changed since. One part a frame is as good as all.
+        part = self._next = (self._next + 1) % PARTS
+        taps = np.fft.irfft(self._path[part])
+        taps[FRAME:] = 0
+        self._path[part] = np.fft.rfft(taps)
+        self._doubt[part] += PARTS * (1 - self.KEEP**2) * _power(self._path[part])
+        return left
 
-    def residual(self, frame: Floats, played: Floats) -> Floats:
-        """`played`: 2 FRAME samples, ending where the frame does."""
-        self._x = np.roll(self._x, 1, 0)
-        self._x[0] = np.fft.rfft(played)
-        rest = frame - np.fft.irfft((self._x * self._h).sum(0))[FRAME:]
-        error = np.fft.rfft(np.concatenate((np.zeros(FRAME, np.float32), rest)))
-        self._noise = self.SMOOTH * self._noise + (1 - self.SMOOTH) * (error.real**2 + error.imag**2) + 1
-        power = self._x.real**2 + self._x.imag**2
-        gain = self._p / (0.5 * (self._p * power).sum(0) + self._noise)
-        self._h += self.STEP * gain * np.conj(self._x) * error
-        for _ in range(self.ROUND):
-            k = self._turn = (self._turn + 1) % PARTS
-            taps = np.fft.irfft(self._h[k])
-            taps[FRAME:] = 0
-            self._h[k] = np.fft.rfft(taps)
-        a2 = self.KEEP**2
-        self._p = a2 * (1 - 0.5 * self.STEP * gain * power) * self._p + (1 - a2) * (
-            self._h.real**2 + self._h.imag**2
-        )
-        return rest
+    def shift(self, heard: Floats, played: Floats) -> int:
+        """How many samples later than predicted `heard` comes, at most NEAR either way.
 
+        `played` ends where `heard` does, and begins PARTS * FRAME samples before it.
+        """
+        size = len(played) + PARTS * FRAME
+        taps = np.fft.irfft(self._path)[:, :FRAME].ravel()
+        echo = np.fft.irfft(np.fft.rfft(played, size) * np.fft.rfft(taps, size), size)[
+            PARTS * FRAME : len(played)
+        ]
+        fit = np.fft.irfft(np.fft.rfft(heard, size) * np.conj(np.fft.rfft(echo, size)), size)
+        return int(np.concatenate((fit[-NEAR:], fit[: NEAR + 1])).argmax()) - NEAR
+
+
+def _power(spectrum: Spectrum) -> Floats:
+    power: Floats = spectrum.real**2 + spectrum.imag**2
+    return power
+
+
+# 3. What is left of the echo
 
 WINDOW: Final = 512
+"""Samples that are compared at a time: 32 ms, up to the end of a frame."""
 BANDS: Final = 20
-
-
-def _bank() -> Floats:
-    f = np.fft.rfftfreq(WINDOW, 1 / RATE)
-    edges = 700 * (10 ** (np.linspace(np.log10(1 + 150 / 700), np.log10(1 + 7200 / 700), BANDS + 2)) - 1)
-    low, mid, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
-    return np.clip(np.minimum((f - low) / (mid - low), (high - f) / (high - mid)), 0, None).astype(np.float32)
-
-
-_BANK: Final = _bank()
-_HANN: Final = np.hanning(WINDOW).astype(np.float32)
-
-
-def _bands(x: Floats) -> Floats:
-    s = np.fft.rfft(x * _HANN)
-    return _BANK @ (s.real**2 + s.imag**2)
-
-
-def _db(x: Floats) -> Floats:
-    return 10 * np.log10(x)
-
-
-ACTIVE: Final = 3e5
+"""Between 150 and 7200 Hz, spaced as on the mel scale."""
+AUDIBLE: Final = 3e5
+"""Power in a band from which what is played can tell something of the echo: about -65 dBFS."""
 
 
 class _Coupling:
-    """How loud the echo is in each band, from what is played; learned as a quantile."""
+    """How loud the echo is in each band, for what is played."""
 
-    SPREAD = 0.05
-    TAIL = 0.5
-    MARGIN = 3.0
-    CAP = 20.0
-    UP = 0.5
-    DOWN = 0.25
+    TAIL: Final = 0.5
+    """Power of a sound's echo against the frame before: -3 dB in 20 ms is the decay of a living room (0.4 s)."""
+    SPREAD: Final = 0.05
+    """A loudspeaker's distortion: of the power in all bands, how much may come back in any of them."""
+    RISE: Final = 10 ** (0.5 / 10)
+    FALL: Final = 10 ** (-0.25 / 10)
+    """Steps a frame of a gain whose echo was louder, or was not: it ends where a third of the frames are louder."""
+    MARGIN: Final = 3.0
+    CAP: Final = 20.0
+    """What counts, dB over the echo: the excess over MARGIN, and no more than CAP."""
+    TOGETHER: Final = 0.3
+    """Weight of the excess of all bands together, against the mean of what it is in each: the voice of a telephone
+    is in few of them."""
 
     def __init__(self) -> None:
         self._gain = np.full(BANDS, 0.1, np.float32)
-        self._played = np.zeros(BANDS, np.float32)
-        self._noise = np.full(BANDS, 1e9, np.float32)
-        self._heard = self._left = np.ones(BANDS, np.float32)
+        self._sound = np.zeros(BANDS, np.float32)
+        """What is played and has not died away."""
+        self._noise = np.full(BANDS, np.inf, np.float32)
+        self._before = np.ones(BANDS, np.float32)
+        self._after = np.ones(BANDS, np.float32)
+        """Usual power of an echo before and after the canceller."""
+        self._score = 0.0
 
-    def begin(self, left: Floats, played: Floats) -> None:
-        """Bands of successive frames, shape (frames, BANDS)."""
-        for row in played:
-            self._played = row + self.TAIL * self._played
-        self._gain = np.clip(left.sum(0) / (played.sum(0) / (1 - self.TAIL) + ACTIVE), 1e-6, 4).astype(np.float32)
+    def begin(self, left: Floats, sound: Floats) -> None:
+        """Learn from successive frames at once; shapes (frames, BANDS)."""
+        for row in sound:
+            self._sound = row + self.TAIL * self._sound
+        self._gain = np.clip(left.sum(0) / (sound.sum(0) / (1 - self.TAIL) + AUDIBLE), 1e-6, 4.0)
 
-    def listen(self, heard: Floats) -> None:
-        self._noise = np.minimum(self._noise * 1.01, heard + 1)
+    def unfilter(self) -> None:
+        """The canceller may be off: expect what there would be without it."""
+        self._gain = np.clip(self._gain * self._before / self._after, self._gain, 4.0)
 
-    def worst(self, heard: Floats, played: Floats) -> float:
-        echo = self._gain * (self._heard / self._left) * played / (1 - self.TAIL)
-        return self._over(heard, echo)
+    def score_unfiltered(self, mic: Floats, sound: Floats) -> float:
+        """See `score`, without a canceller, and learning nothing."""
+        self._hear_noise(mic)
+        return self._excess(mic, self._gain * self._before / self._after * sound / (1 - self.TAIL))
 
-    def _over(self, heard: Floats, echo: Floats) -> float:
-        echo = echo + self.SPREAD * echo.mean()
-        over = _db((heard + 1) / (echo + 2 * self._noise + 30))
-        return float(np.clip(over - self.MARGIN, 0, self.CAP).mean())
+    def score(self, mic: Floats, left: Floats, sound: Floats, users: float) -> float:
+        """How much louder a frame is than the echo that is expected, dB: over the bands and the last frames.
 
-    def score(self, heard: Floats, left: Floats, played: Floats, learn_below: float) -> float:
-        self._played = played + self.TAIL * self._played
-        echo = self._gain * self._played
-        score = self._over(left, echo)
-        active = (self._played > ACTIVE) & (echo + left > 4 * self._noise)
-        up = self.UP if score < learn_below else self.UP / 5
-        step = np.where(left > echo, up, -self.DOWN)
-        self._gain = np.where(active, self._gain * 10 ** (step / 10), self._gain).astype(np.float32)
-        if score < learn_below:
-            self._heard = self._heard + 0.03 * active * (heard - self._heard)
-            self._left = self._left + 0.03 * active * (left - self._left)
-        return score
+        Learns, little where the score is that of the user. All take power in each band.
+        """
+        self._hear_noise(left)
+        self._sound = sound + self.TAIL * self._sound
+        echo = self._gain * self._sound
+        self._score = 0.5 * self._score + 0.5 * self._excess(left, echo)
+        audible = (self._sound > AUDIBLE) & (echo + left > 4 * self._noise)
+        users_turn = self._score >= users
+        if not users_turn:
+            slowly = 0.03 * audible
+            self._before += slowly * (mic - self._before)
+            self._after += slowly * (left - self._after)
+        self._gain[audible & (left > echo)] *= self.RISE**0.2 if users_turn else self.RISE
+        self._gain[audible & (left <= echo)] *= self.FALL
+        return self._score
+
+    def _hear_noise(self, power: Floats) -> None:
+        self._noise = np.minimum(self._noise * 1.01, power + 1)
+
+    def _excess(self, power: Floats, echo: Floats) -> float:
+        expected = echo + 2 * self._noise + (self.SPREAD / BANDS * float(echo.sum()) + 30)
+        over = 10 * np.log10((power + 1) / expected) - self.MARGIN
+        together = 10 * math.log10(float(power.sum()) / float(expected.sum()) + 1e-9) - self.MARGIN
+        bands = float(np.minimum(np.maximum(over, 0), self.CAP).sum()) / BANDS
+        return bands + self.TOGETHER * min(max(together, 0), self.CAP)
 
 
-class EchoGuard:
-    """Tells the agent's own voice, come back through the microphone, from the user's."""
+def _mel_bands() -> Floats:
+    hz = np.fft.rfftfreq(WINDOW, 1 / RATE)
+    edges = 700 * (np.geomspace(1 + 150 / 700, 1 + 7200 / 700, BANDS + 2) - 1)
+    low, middle, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
+    return np.maximum(np.minimum((hz - low) / (middle - low), (high - hz) / (high - middle)), 0).T.astype(
+        np.float32
+    )
 
-    THRESHOLD = 3.0
-    SURE = 13.0
-    LIKELY = 9.0
-    AGREE = ms_to_samples(1)
-    PATIENCE = 50
 
-    def __init__(self) -> None:
-        self._played = _Played()
-        self._mic = np.zeros(SEARCH, np.float32)
-        self._rest = np.zeros(WINDOW, np.float32)
-        self._next = 0
-        self._lag: int | None = None
-        self._known = False
-        self._starts = 0
-        self._seen: list[tuple[int, int]] = []
-        self._canceller = _Canceller()
-        self._coupling = _Coupling()
-        self._count = 0
-        self._unsure = 0
+_MEL: Final = _mel_bands()
+_HANN: Final = np.hanning(WINDOW).astype(np.float32)
 
-    def play(self, pcm: Pcm16, at: int) -> None:
-        if at < self._played.end + JOIN and self._played.end - JOIN < at:
-            at = self._played.end
-        elif at < self._played.end:
-            at = self._played.end
-        else:
-            self._known = False
-            self._seen.clear()
-        self._played.write(pcm, at)
 
-    def stop(self, at: int) -> None:
-        self._played.cut(at)
+def _bands(windows: Floats) -> Floats:
+    """Power of each window in each band; shapes (n, WINDOW) and (n, BANDS)."""
+    power: Floats = _power(np.fft.rfft(windows * _HANN)) @ _MEL
+    return power
 
-    def is_echo(self, frame: Pcm16, at: int) -> bool:
-        if at != self._next:
-            self._mic[:] = 0
-        self._next = end = at + FRAME
-        samples = frame.astype(np.float32)
-        self._mic = np.concatenate((self._mic[FRAME:], samples))
-        if at > self._played.end + TAIL:
-            return False
-        self._count += 1
-        heard = _bands(self._mic[-WINDOW:])
-        self._coupling.listen(heard)
-        if self._count % (25 if self._known else 2) == 0:
-            self._search(end)
-        if self._lag is None:
-            return False
-        if not self._known:
-            return self._expects_echo(heard, end)
-        rest = self._canceller.residual(samples, self._played.read(end - self._lag + 48 - 2 * FRAME, 2 * FRAME))
-        self._rest = np.concatenate((self._rest[FRAME:], rest))
-        left = _bands(self._rest)
-        score = self._coupling.score(
-            heard, left, _bands(self._played.read(end - self._lag - WINDOW, WINDOW)), self.THRESHOLD
-        )
-        return score < self.THRESHOLD
 
-    def _expects_echo(self, heard: Floats, end: int) -> bool:
-        span = self._played.read(end - self._lag - WANDER - WINDOW, WINDOW + 2 * WANDER)
-        windows = np.lib.stride_tricks.sliding_window_view(span, WINDOW)[::FRAME]
-        s = np.fft.rfft(windows * _HANN)
-        played = ((s.real**2 + s.imag**2) @ _BANK.T).max(0)
-        self._unsure += bool(played.max() > ACTIVE)
-        if self._unsure > self.PATIENCE:
-            self._lag = None
-        return self._coupling.worst(heard, played) < self.THRESHOLD
+# In words
 
-    def _search(self, end: int) -> None:
-        if self._mic @ self._mic < SEARCH * 15.0**2:
-            return
-        start = end - SEARCH - LATEST
-        played = self._played.read(start, SEARCH + LATEST - EARLIEST)
-        if np.count_nonzero(np.abs(played) > 50) < 0.05 * len(played):
-            return
-        offset, sureness = find_lag(self._mic, played)
-        lag = LATEST - offset
-        if sureness < self.LIKELY:
-            return
-        agrees = any(end - when >= SEARCH and abs(lag - earlier) <= self.AGREE for when, earlier in self._seen)
-        self._seen = [*self._seen, (end, lag)][-40:]
-        expected = self._lag is not None and abs(lag - self._lag) <= WANDER
-        if sureness > (self.LIKELY if expected else self.SURE) or agrees:
-            known, self._known, self._unsure = self._known, True, 0
-            if not known or abs(lag - self._lag) > 2 * self.AGREE:
-                self._lock(lag, end)
-
-    def _lock(self, lag: int, end: int) -> None:
-        """Take up the echo at `lag`, and learn from the audio that showed it."""
-        fresh = self._lag is None
-        self._lag = lag
-        self._canceller.forget_signal()
-        if fresh:
-            mic, ref = self._mic[-2400:], self._played.read(end - lag - 2400, 2400)
-            self._canceller.begin(min(4.0, float(mic @ mic) / float(ref @ ref + 1)))
-        lefts, playeds = [], []
-        for e in range(FRAME + SEARCH % FRAME, SEARCH, FRAME):
-            now = end - SEARCH + e
-            rest = self._canceller.residual(self._mic[e - FRAME : e], self._played.read(now - lag + 48 - 2 * FRAME, 2 * FRAME))
-            self._rest = np.concatenate((self._rest[FRAME:], rest))
-            if fresh:
-                lefts.append(_bands(self._rest))
-                playeds.append(_bands(self._played.read(now - lag - WINDOW, WINDOW)))
-        if fresh:
-            self._coupling.begin(np.array(lefts), np.array(playeds))
+FEWEST_WORDS: Final = 3
+"""One or two words that the agent has said too are as likely to be the user's answer."""
+ALIKE: Final = 0.8
+"""Share of equal letters: Whisper gets a word in five of an echo wrong."""
 
 
 def is_echo_text(heard: str, said: str) -> bool:
-    """Whether `heard` is just words of `said`: three words or more, in order, nearly all of them."""
-    mine, theirs = _words(heard), _words(said)
-    if len(mine) < 3:
+    """Whether `heard`, the transcript of a barge-in, is just words of `said`, what the agent has been saying.
+
+    Fuzzy, in order; never for one or two words.
+    """
+    mine, agents = _words(heard), _words(said)
+    count = len(mine)
+    if count < FEWEST_WORDS:
         return False
-    blocks = difflib.SequenceMatcher(None, mine, theirs, autojunk=False).get_matching_blocks()
-    return sum(block.size for block in blocks) >= 0.75 * len(mine)
+    matcher = difflib.SequenceMatcher(autojunk=False)
+    matcher.set_seq2(" ".join(mine))
+    for start in range(max(1, len(agents) - count + 1)):
+        matcher.set_seq1(" ".join(agents[start : start + count]))
+        if matcher.quick_ratio() >= ALIKE and matcher.ratio() >= ALIKE:
+            return True
+    return False
 
 
 def _words(text: str) -> list[str]:
-    return re.findall(r"[^\W_]+(?:'[^\W_]+)*", text.lower())
+    return re.findall(r"[^\W_]+(?:'[^\W_]+)*", text.lower().replace("’", "'"))

@@ -19,9 +19,6 @@ PREROLL: Final = ms_to_samples(300)
 YIELD_EVERY: Final = 25
 """Frames heard in one go before other sessions get the event loop: audio that comes in bursts."""
 
-LOOK_SHARE: Final = 0.2
-"""Most of the time that live transcripts may take: the longer one took, the longer the next one waits."""
-
 
 class Listener:
     """Hears the user, and asks the engines what turn-taking wants to know.
@@ -67,7 +64,6 @@ class Listener:
         """Up to where the utterance was taken that is being transcribed, in samples."""
         self._asking: set[asyncio.Task[None]] = set()
         """Tasks whose answer is about the utterance as it stands."""
-        self._look_again_at = 0.0
 
     @property
     def idle(self) -> bool:
@@ -146,10 +142,11 @@ class Listener:
         self._asking.clear()
 
     async def _look(self, pcm: Pcm16) -> None:
-        if self.turns.floor is Floor.FREE and self._clock() < self._look_again_at:
+        live = self.turns.floor is Floor.FREE
+        begun, preparing = self._clock(), self._engines.preparing
+        if live and not preparing.may_look(begun):
             self._carry_out(self.turns.looked(None))
             return
-        begun = self._clock()
         try:
             transcript = await self._engines.transcriber.transcribe(
                 pcm, language=self._language, partial=True
@@ -157,10 +154,11 @@ class Listener:
         except StageError:
             self._carry_out(self.turns.looked(None))  # the whole utterance is tried, too, and that is heard of
             return
-        took = self._clock() - begun
-        self._look_again_at = self._clock() + took / LOOK_SHARE - took
+        finally:
+            if live:
+                preparing.looked(begun, self._clock())
         text = self._user_words(transcript.text)
-        self._carry_out(self.turns.looked(text))
+        self._carry_out(self.turns.looked(text, echo=text != transcript.text))
         self._understood(text, False)
 
     async def _transcribe(self, pcm: Pcm16) -> None:

@@ -69,8 +69,6 @@ class Response:
         self._emit: Callable[[Event], None] | None = None
         self.committed = asyncio.Event()
         """Set by `commit`."""
-        self.made = False
-        """All of it is made; it may still be playing."""
         self._texts: list[str] = []
         """Chunks that wait for the commit, to be shown."""
         self._chunks: list[_SpokenChunk] = []
@@ -106,7 +104,6 @@ class Response:
                     await self._speak(chunk.text, chunk.spoken, chunk.text)
         if not self.ready:
             raise StageError("generator", "the language model gave an empty reply")
-        self.made = True
         await self.playback.finish()
 
     async def bridge(self, filler: str, after_s: float) -> None:

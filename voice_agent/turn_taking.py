@@ -154,8 +154,9 @@ DECIDE_MS: Final = 500
 """From the onset over the agent to the decision to stop or go on."""
 DECIDE_LATEST_MS: Final = 800
 """The same where a look is still under way at `DECIDE_MS`."""
-INSISTS_MS: Final = 1200
-"""Speech over the agent that stops it whatever the words: the transcriber may not know them."""
+INSISTS_MS: Final = 360
+"""Speech over the agent that stops it when the time is up and it goes on, whatever the words: of so little the
+transcriber often makes none, and a cough is over by then."""
 NO_WORDS_MS: Final = 600
 """Silence after which an utterance without words is forgotten."""
 KNOWN_PAUSES: Final = 16
@@ -198,6 +199,8 @@ class TurnTaking:
         """Onset of the speech that made the agent pause, in samples."""
         self._words: str | None = None
         """Of the open utterance, by the latest look or transcript."""
+        self._echo = False
+        """They were the agent's own."""
         self._looking = False
         self._looked_at = 0
         """When the last look was asked for, in samples."""
@@ -228,11 +231,14 @@ class TurnTaking:
             self.run = 0
         return list(self._decide())
 
-    def looked(self, text: str | None) -> list[Decision]:
-        """What the look that was asked for last found; None where it did not come about."""
+    def looked(self, text: str | None, *, echo: bool = False) -> list[Decision]:
+        """What the look that was asked for last found; None where it did not come about.
+
+        With `echo` the words were the agent's own, come back through the microphone, and `text` is empty.
+        """
         self._looking = False
         if text is not None and self._text is None:
-            self._words = text
+            self._words, self._echo = text, echo
         return list(self._weigh_barge_in())
 
     def scored(self, audio: float) -> list[Decision]:
@@ -252,7 +258,7 @@ class TurnTaking:
         """A response has begun."""
         self.floor = Floor.AGENT
         self._voiced = self.run
-        self._words = None
+        self._words, self._echo = None, False
 
     def agent_yields_floor(self) -> None:
         """The response has ended."""
@@ -293,7 +299,7 @@ class TurnTaking:
                 if before is State.LISTENING:
                     self.opened = first
                     self._voiced = self.run
-                    self._words = None
+                    self._words, self._echo = None, False
                 else:
                     self._pauses.append(samples_to_ms(first - self._fell_silent))
                 self._looked_at = self.now
@@ -384,7 +390,7 @@ class TurnTaking:
             return
         if self.state is State.LISTENING:
             meant: bool | None = False
-        elif not self._is_backchannel() and (self._words or self._voiced >= ms_to_samples(INSISTS_MS)):
+        elif self._words and not self._is_backchannel():
             meant = True
         elif self.state is State.TRAILING and self._text is not None:
             meant = self._failed
@@ -398,7 +404,7 @@ class TurnTaking:
         patience = DECIDE_LATEST_MS if self._looking or self._words is None else DECIDE_MS
         if self.floor is not Floor.HELD or since_onset < ms_to_samples(patience):
             return None
-        return self._words is None and self.run > 0
+        return not (self._words or self._echo) and self.run > 0 and self._voiced >= ms_to_samples(INSISTS_MS)
 
     def _is_backchannel(self) -> bool:
         """Whether the user only shows that they listen. In reply to a question it is an answer."""

@@ -12,7 +12,7 @@ from tests.fixtures import packaged
 from tests.scripted import ScriptedVad, silence, speech
 from voice_agent.audio import FRAME, RATE, Pcm16, read_audio, samples_to_ms, write_wav
 from voice_agent.config import Settings
-from voice_agent.end_of_turn import THRESHOLD
+from voice_agent.end_of_turn import THRESHOLD, Evidence
 from voice_agent.lab.cli import lab_app
 from voice_agent.lab.cutoffs import (
     Clip,
@@ -99,7 +99,7 @@ async def test_a_commit_in_a_pause_does_not_hide_the_rest_of_the_turn() -> None:
     assert 1 < replay.decisions[0] < 2.5 < 3.5 < replay.decisions[1]
     first, second = replay.silences()
     assert first[-1].evidence.silence_ms == pytest.approx(1500, abs=40)
-    assert second[-1].evidence.pauses_ms == (pytest.approx(1500, abs=20),)
+    assert second[-1].evidence.pauses_ms == pytest.approx((1500,), abs=20)
     assert second[-1].evidence.text == QUESTION
 
 
@@ -135,8 +135,6 @@ def clip(
     speech_end: float, probabilities: dict[float, float], *silences: Silence, commits: tuple[float, ...] = ()
 ) -> Clip:
     """What a rule sees of a clip."""
-    from voice_agent.end_of_turn import Evidence
-
     nothing = Evidence(0, 0, None, None, "", ())
     moments = [Moment(at, probability, nothing) for at, probability in probabilities.items()]
     return Clip("query", speech_end, Replay(moments, list(commits)), silences)

@@ -14,6 +14,7 @@ from voice_agent.end_of_turn import NEUTRAL_AUDIO
 from voice_agent.errors import StageError
 from voice_agent.stages import endpoint
 from voice_agent.stages.endpoint import WINDOW, NoEndpoint, SmartTurn, features
+from voice_agent.stages.onnx_session import THREADS
 
 PIPECAT = {
     # What pipecat 1.14 (`LocalSmartTurnAnalyzerV3`) makes of the packaged clips: up to 0.2 s after the speech, and the
@@ -87,7 +88,7 @@ async def test_a_score_that_nobody_waits_for_is_not_computed(
         return 0.5
 
     monkeypatch.setattr(endpoint, "_infer", infer)
-    busy = [asyncio.create_task(smart_turn.score(noise(1))) for _ in range(endpoint.THREADS)]
+    busy = [asyncio.create_task(smart_turn.score(noise(1))) for _ in range(THREADS)]
     late = asyncio.create_task(smart_turn.score(noise(2)))
     await begun.wait()
     late.cancel()

@@ -15,7 +15,7 @@ an open line. The quietest utterance that was measured is 27 dB above it as a wh
 REPEATS: Final = 2.4
 """Compression ratio above which a text repeats itself (Radford et al. 2022, section 4.5)."""
 LOGPROB_WEIGHT: Final = 0.35
-MAX_DOUBT: Final = 0.82
+MAX_DOUBT: Final = 0.93
 """Most that `no_speech_prob - LOGPROB_WEIGHT * avg_logprob` may be, for there to be words.
 
 Measured with tiny.en on 114 utterances and on 188 clips of noise and of the silence around speech: one
