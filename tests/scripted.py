@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from voice_agent.audio import FRAME, RATE, Pcm16, ms_to_samples
+from voice_agent.audio import FRAME_MS, RATE, Pcm16, frames, ms_to_samples
 from voice_agent.engines import Engines
 from voice_agent.errors import StageError
 from voice_agent.preparing import Preparing
@@ -36,14 +36,18 @@ class ScriptedVad:
 
     async def close(self) -> None: ...
 
-    def stream(self) -> "ScriptedVad":
+    def stream(self, rate: int = RATE) -> "ScriptedVad":
+        self.frame = ms_to_samples(FRAME_MS, rate)
         return self
 
     def reset(self) -> None: ...
 
     def feed(self, frame: Pcm16) -> float:
-        assert len(frame) == FRAME
+        assert len(frame) == self.frame
         return 1.0 if np.abs(frame).max() > LOUD // 2 else 0.0
+
+    def feed_frames(self, audio: Pcm16) -> list[float]:
+        return [self.feed(frame) for frame in frames(audio, self.frame)]
 
 
 @dataclass

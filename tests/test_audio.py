@@ -13,6 +13,7 @@ from voice_agent.audio import (
     FRAME,
     RATE,
     SAMPLE_RATES,
+    FrameResampler,
     Pcm16,
     RecentAudio,
     Resampler,
@@ -109,6 +110,32 @@ def test_recent_audio_holds_what_was_not_let_go(steps: list[tuple[int, int]]) ->
         kept = recent.since(dropped)
         assert np.array_equal(kept, whole[len(whole) - len(kept) :])
         assert len(kept) >= len(whole) - dropped
+
+
+@pytest.mark.parametrize("rate", SAMPLE_RATES)
+def test_recent_audio_of_any_rate_is_given_out_at_the_one_that_is_heard(rate: int) -> None:
+    recent, whole = RecentAudio(rate), tone(440, RATE)
+    for piece in frames(tone(440, rate), rate // 20):
+        recent.append(piece)
+    position = 13 * FRAME
+    recent.drop_before(position)
+    kept = recent.since(position)
+    assert len(kept) == pytest.approx(RATE - position, abs=2)
+    middle = slice(200, -200)
+    assert signal_to_noise_db(kept[middle], whole[position:][: len(kept)][middle]) > 40
+
+
+@pytest.mark.parametrize("rate", SAMPLE_RATES)
+def test_a_frame_is_resampled_to_a_frame(rate: int) -> None:
+    resampler = FrameResampler(rate)
+    out = [resampler.feed(frame) for frame in frames(tone(440, rate), rate // 50)]
+    assert {len(frame) for frame in out} == {FRAME}
+    late = round(0.0025 * RATE)
+    best = max(
+        signal_to_noise_db(np.concatenate(out)[1600 + shift : -1600], tone(440, RATE)[1600 : -1600 - shift])
+        for shift in range(late)
+    )
+    assert best > 40
 
 
 def test_a_stereo_flac_is_read_as_mono_at_the_asked_rate(tmp_path: Path) -> None:

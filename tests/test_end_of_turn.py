@@ -117,7 +117,7 @@ def test_a_voice_that_goes_on_outweighs_words_that_could_be_all() -> None:
 
 def test_one_word_is_enough_for_an_answer_and_too_little_to_begin_with() -> None:
     assert wait_ms("Yes.", agent_said="You want two tickets. Is that right?") < 500
-    assert wait_ms("Yes.", agent_said="Here are your two tickets.") > 900
+    assert wait_ms("Hello.") > 900
 
 
 @pytest.mark.parametrize(

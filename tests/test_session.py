@@ -338,7 +338,8 @@ async def test_a_noise_over_the_reply_makes_it_pause_and_go_on() -> None:
         await caller.say(silence(500), speech(100), silence(1000))
         ended = await caller.until(ResponseEnded)
     paused, resumed = caller.all(ResponsePaused), caller.all(ResponseResumed)
-    assert [event.response for event in (*paused, *resumed)] == ["resp_1", "resp_1"]
+    assert [event.response for event in paused] == ["resp_1"]
+    assert [event.response for event in resumed] == ["resp_1"]
     assert ended.reason == "completed"
     assert ended.heard_ms == pytest.approx(STORY_MS, abs=5)
     assert caller.audio_ms("resp_1") == pytest.approx(STORY_MS, abs=5)

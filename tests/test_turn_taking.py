@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from voice_agent import turn_taking
 from voice_agent.audio import FRAME, FRAME_MS, ms_to_samples
 from voice_agent.config import TurnSettings
+from voice_agent.end_of_turn import Evidence
 from voice_agent.turn_taking import (
     DECIDE_LATEST_MS,
     DECIDE_MS,
@@ -88,7 +89,7 @@ def test_the_detector_is_asked_as_the_silence_grows_and_its_answer_is_weighed(
 ) -> None:
     seen: list[float | None] = []
 
-    def weigh(evidence: turn_taking.Evidence) -> float:
+    def weigh(evidence: Evidence) -> float:
         seen.append(evidence.audio)
         return evidence.audio or 0.0
 
@@ -108,8 +109,13 @@ def test_the_detector_is_asked_as_the_silence_grows_and_its_answer_is_weighed(
 
 
 def test_the_words_the_pauses_and_what_was_asked_are_evidence(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[turn_taking.Evidence] = []
-    monkeypatch.setattr(turn_taking, "probability", lambda evidence: seen.append(evidence) or 0.0)
+    seen: list[Evidence] = []
+
+    def weigh(evidence: Evidence) -> float:
+        seen.append(evidence)
+        return 0.0
+
+    monkeypatch.setattr(turn_taking, "probability", weigh)
     turns = new()
     turns.agent_said = "What is your number?"
     speak(turns, 400)
@@ -117,7 +123,7 @@ def test_the_words_the_pauses_and_what_was_asked_are_evidence(monkeypatch: pytes
     speak(turns, 200)
     stay_silent(turns, 200)
     turns.transcribed("zero one")
-    assert seen[-1] == turn_taking.Evidence(
+    assert seen[-1] == Evidence(
         silence_ms=200,
         speech_ms=920,
         audio=None,
@@ -325,8 +331,9 @@ def test_nobody_is_asked_before_the_agent_has_said_anything() -> None:
 def test_the_tables_name_every_state() -> None:
     assert set(TRANSITIONS) == set(State)
     assert set(FLOOR_TRANSITIONS) == set(Floor)
-    rows = [*TRANSITIONS.values(), *FLOOR_TRANSITIONS.values()]
-    assert {given for row in rows for given in row} == set(Input)
+    inputs = {given for row in TRANSITIONS.values() for given in row}
+    inputs |= {given for row in FLOOR_TRANSITIONS.values() for given in row}
+    assert inputs == set(Input)
 
 
 Step = tuple[str, float | str | None]

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 START_AGAIN_S: Final = 5.0
 """Between two attempts to start an engine."""
 
-LAG_EVERY_S: Final = 0.25
+LAG_EVERY_S: Final = 1.0
 """How often the event loop's lag is measured."""
 
 _sessions = Gauge("voice_agent_sessions", "Sessions under way.", multiprocess_mode="livesum")

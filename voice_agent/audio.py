@@ -124,6 +124,18 @@ class Resampler:
         return np.concatenate([frame.to_ndarray()[0] for frame in out]) if out else SILENCE
 
 
+class FrameResampler:
+    """A resampler to `RATE` that gives a frame for a frame: the filter's delay is silence before the first."""
+
+    def __init__(self, rate: int) -> None:
+        self._resampler = Resampler(rate, RATE)
+
+    def feed(self, frame: Pcm16) -> Pcm16:
+        """The next `FRAME_MS` at the rate, as `FRAME` samples."""
+        pcm = self._resampler.feed(frame)
+        return pcm if len(pcm) == FRAME else np.pad(pcm, (FRAME, 0))[-FRAME:]
+
+
 def resample(pcm: Pcm16, source_rate: int, target_rate: int) -> Pcm16:
     """A whole recording at another rate."""
     return Resampler(source_rate, target_rate).feed(pcm, last=True)
@@ -137,29 +149,36 @@ def frames(pcm: Pcm16, size: int = FRAME, *, pad: bool = True) -> Iterator[Pcm16
 
 
 class RecentAudio:
-    """The latest frames of a stream, kept until they are let go; positions count samples from its start."""
+    """The latest audio of a stream, kept as it came until it is let go, and given out at `RATE`.
 
-    def __init__(self) -> None:
-        self._frames: deque[Pcm16] = deque()
+    Positions count from the stream's start, in samples at `RATE`.
+    """
+
+    def __init__(self, rate: int = RATE) -> None:
+        self._rate = rate
+        self._pieces: deque[Pcm16] = deque()
         self._start = 0
+        """Of what is kept, in samples at `rate`."""
 
-    def append(self, frame: Pcm16) -> None:
-        """Add the next frame."""
-        self._frames.append(frame)
+    def append(self, pcm: Pcm16) -> None:
+        """Add what comes next."""
+        self._pieces.append(pcm)
 
     def since(self, position: int) -> Pcm16:
-        """What is kept from the frame that holds `position` on."""
-        kept, end = [], self._start
-        for frame in self._frames:
-            end += len(frame)
-            if end > position:
-                kept.append(frame)
-        return np.concatenate(kept) if kept else SILENCE
+        """What is kept from `position` on."""
+        first = position * self._rate // RATE
+        kept, start = [], self._start
+        for piece in self._pieces:
+            if start + len(piece) > first:
+                kept.append(piece[max(0, first - start) :])
+            start += len(piece)
+        return resample(np.concatenate(kept), self._rate, RATE) if kept else SILENCE
 
     def drop_before(self, position: int) -> None:
-        """Let go of the frames that lie wholly before `position`."""
-        while self._frames and self._start + len(self._frames[0]) <= position:
-            self._start += len(self._frames.popleft())
+        """Let go of the pieces that lie wholly before `position`."""
+        first = position * self._rate // RATE
+        while self._pieces and self._start + len(self._pieces[0]) <= first:
+            self._start += len(self._pieces.popleft())
 
 
 def read_audio(path: Path, rate: int = RATE) -> Pcm16:

@@ -22,6 +22,7 @@ from voice_agent.config import (
 )
 from voice_agent.doctor import doctor
 from voice_agent.errors import SettingsError, WeightsError
+from voice_agent.lab.cli import lab_app
 from voice_agent.models import ensure
 from voice_agent.models.cli import log_to_terminal, models_app
 from voice_agent.talk import talk
@@ -32,6 +33,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(models_app, name="models")
+app.add_typer(lab_app, name="lab")
 app.command()(talk)
 app.command()(doctor)
 

@@ -125,8 +125,12 @@ class SttSettings(Section):
     # With tiny.en, 1 makes 12.5 % word errors, and 5 11.2 % in a tenth more time.
     beam_size: PositiveInt = 5
     """Texts pursued at once."""
+    window: Literal["utterance", "whole"] = "utterance"
+    """What Whisper's encoder works on: the utterance, in a fraction of the time, or always 30 s. Measured with tiny.en
+    and base; should another model lose words, set `whole`."""
     workers: PositiveInt = 1
-    """Utterances transcribed at once."""
+    """Utterances transcribed at once. Of several workers, one is kept for utterances that are over; those that still go
+    on share the others."""
     timeout_s: PositiveFloat = 20.0
     """Longest wait for a transcript, the queue included."""
 

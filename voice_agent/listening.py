@@ -6,7 +6,16 @@ from typing import Any, Final
 
 import numpy as np
 
-from voice_agent.audio import FRAME, RATE, SILENCE, Pcm16, RecentAudio, Resampler, ms_to_samples
+from voice_agent.audio import (
+    FRAME_MS,
+    RATE,
+    SILENCE,
+    FrameResampler,
+    Pcm16,
+    RecentAudio,
+    frames,
+    ms_to_samples,
+)
 from voice_agent.config import Settings
 from voice_agent.echo import EchoGuard, is_echo_text
 from voice_agent.engines import Engines
@@ -55,11 +64,12 @@ class Listener:
         self._understood = understood
         self._failed = failed
         self._clock = asyncio.get_running_loop().time
-        self._resampler = Resampler(input_rate, RATE)
+        self._frame = ms_to_samples(FRAME_MS, input_rate)
         self._pending = SILENCE
         """Audio short of a frame."""
-        self._vad = engines.vad.stream()
-        self._audio = RecentAudio()
+        self._vad = engines.vad.stream(input_rate)
+        self._audio = RecentAudio(input_rate)
+        self._for_echo = FrameResampler(input_rate)
         self._utterance_end = 0
         """Up to where the utterance was taken that is being transcribed, in samples."""
         self._asking: set[asyncio.Task[None]] = set()
@@ -72,13 +82,14 @@ class Listener:
 
     async def hear(self, pcm: Pcm16) -> None:
         """Audio from the user at the input rate, of any length."""
-        audio = np.concatenate([self._pending, self._resampler.feed(pcm)])
-        whole = len(audio) - len(audio) % FRAME
+        audio = np.concatenate((self._pending, pcm)) if len(self._pending) else pcm
+        whole = len(audio) - len(audio) % self._frame
         self._pending = audio[whole:]
-        for count, start in enumerate(range(0, whole, FRAME), 1):
-            self._hear_frame(audio[start : start + FRAME])
-            if count % YIELD_EVERY == 0:
+        step = YIELD_EVERY * self._frame
+        for start in range(0, whole, step):
+            if start:
                 await asyncio.sleep(0)
+            self._hear_frames(audio[start : min(start + step, whole)])
 
     def close_utterance(self) -> None:
         """It is answered or forgotten; what comes belongs to another."""
@@ -99,10 +110,20 @@ class Listener:
         if self.echo:
             self.echo.stop(self.turns.now)
 
-    def _hear_frame(self, frame: Pcm16) -> None:
+    def _hear_frames(self, audio: Pcm16) -> None:
+        probabilities = self._vad.feed_frames(audio)
+        if self.idle and not any(probabilities):
+            self._audio.append(audio)
+            for probability in probabilities:
+                self._carry_out(self.turns.frame(probability))
+            self._audio.drop_before(self.turns.now - PREROLL)
+            return
+        for frame, probability in zip(frames(audio, self._frame), probabilities, strict=True):
+            self._hear_frame(frame, probability)
+
+    def _hear_frame(self, frame: Pcm16, probability: float) -> None:
         self._audio.append(frame)
-        probability = self._vad.feed(frame)
-        if probability and self.turns.floor is not Floor.FREE and self._is_echo(frame):
+        if self.turns.floor is not Floor.FREE and self._is_echo(frame, probability):
             probability = 0.0
         decisions = self.turns.frame(probability)
         if self.turns.last_speech == self.turns.now:
@@ -111,8 +132,11 @@ class Listener:
         if self.turns.state is State.LISTENING:
             self._audio.drop_before(self.turns.now - self.turns.run - PREROLL)
 
-    def _is_echo(self, frame: Pcm16) -> bool:
-        return self.echo is not None and self.echo.is_echo(frame, self.turns.now)
+    def _is_echo(self, frame: Pcm16, probability: float) -> bool:
+        if not self.echo:
+            return False
+        heard = self._for_echo.feed(frame)
+        return probability > 0 and self.echo.is_echo(heard, self.turns.now)
 
     def _carry_out(self, decisions: list[Decision]) -> None:
         for decision in decisions:
@@ -152,7 +176,9 @@ class Listener:
                 pcm, language=self._language, partial=True
             )
         except StageError:
-            self._carry_out(self.turns.looked(None))  # the whole utterance is tried, too, and that is heard of
+            self._carry_out(
+                self.turns.looked(None)
+            )  # the whole utterance is tried, too, and that is heard of
             return
         finally:
             if live:

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import bentoml
+import uvicorn
+import uvicorn.config
 from fastapi import FastAPI, WebSocket
 from fastapi.staticfiles import StaticFiles
 
@@ -25,6 +27,9 @@ WEB: Final = Path(__file__).parent.parent / "web"
 
 DRAIN_S: Final = 2.0
 """How long sessions may take to end once they were told that the server ends."""
+
+LOOK_EVERY_S: Final = 0.5
+"""How often uvicorn looks whether it should end."""
 
 log = logging.getLogger("voice_agent")
 
@@ -73,6 +78,17 @@ class VoiceAgent:
         """For `/readyz`: every engine has done its work once, and the server is not about to end."""
         agent: Agent | None = getattr(app.state, "agent", None)
         return agent is not None and agent.ready
+
+
+async def _main_loop(self: uvicorn.Server) -> None:
+    """uvicorn's own looks ten times a second, which is most of what the server costs while nobody is there."""
+    while not await self.on_tick(0):  # noqa: ASYNC110 - the flag is uvicorn's
+        await asyncio.sleep(LOOK_EVERY_S)
+
+
+# BentoML passes no options on to uvicorn, so they are put where it looks them up.
+uvicorn.Server.main_loop = _main_loop  # type: ignore[method-assign]
+uvicorn.config.WS_PROTOCOLS["auto"] = "voice_agent.transports.websocket:Protocol"
 
 
 def _log_to_stderr() -> None:

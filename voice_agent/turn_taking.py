@@ -229,6 +229,8 @@ class TurnTaking:
             self.last_speech = self.now
         else:
             self.run = 0
+            if self.state is State.LISTENING and self.floor is Floor.FREE:
+                return list(self._wait())  # nothing else can follow; most frames are such
         return list(self._decide())
 
     def looked(self, text: str | None, *, echo: bool = False) -> list[Decision]:

@@ -15,7 +15,6 @@ from voice_agent.config import ModelsSettings, SttSettings
 from voice_agent.errors import SettingsError, StageError, WeightsError
 from voice_agent.stages.transcriber import FasterWhisper
 from voice_agent.stages.transcriber.evidence import Piece
-from voice_agent.stages.transcriber.queue import Queue
 
 GO = next(recording for recording in packaged() if recording.path.stem == "goforward")
 WILLING = next(recording for recording in packaged() if recording.path.stem.endswith("0870"))
@@ -32,7 +31,7 @@ async def started(settings: SttSettings) -> AsyncIterator[FasterWhisper]:
 
 
 def piece(text: str, *, no_speech_prob: float, avg_logprob: float, compression_ratio: float = 1.0) -> Piece:
-    return Piece(text, len(text.split()), avg_logprob, no_speech_prob, compression_ratio)
+    return Piece(text, len(text.split()), False, avg_logprob, no_speech_prob, compression_ratio)
 
 
 @pytest.mark.engines

@@ -5,7 +5,17 @@ import numpy as np
 import pytest
 
 from tests.fixtures import Recording, packaged, recordings
-from voice_agent.audio import FRAME, FRAME_MS, RATE, Pcm16, frames, ms_to_samples, read_audio, resample
+from voice_agent.audio import (
+    FRAME,
+    FRAME_MS,
+    RATE,
+    SAMPLE_RATES,
+    Pcm16,
+    frames,
+    ms_to_samples,
+    read_audio,
+    resample,
+)
 from voice_agent.config import VadEngine, VadSettings
 from voice_agent.errors import StageError
 from voice_agent.stages.vad import CascadeVad, Vad, VadStream, build_vad
@@ -89,6 +99,39 @@ def test_hears_speech_in_the_telephone_band(engine: VadEngine) -> None:
         assert narrow_start_ms == pytest.approx(start_ms, abs=150), recording.path
         # A trailing s ("hearts") lies above 4 kHz: on the telephone there is none.
         assert narrow_end_ms == pytest.approx(end_ms, abs=300), recording.path
+
+
+@pytest.mark.engines
+@pytest.mark.parametrize("engine", JUDGES)
+@pytest.mark.parametrize("rate", [rate for rate in SAMPLE_RATES if rate != RATE])
+def test_hears_the_same_speech_at_any_rate(engine: VadEngine, rate: int) -> None:
+    vad = started(engine)
+    for recording in packaged():
+        given = resample(in_silence(recording), RATE, rate)
+        start_ms, end_ms = speech_span_ms(feed(vad.stream(), resample(given, rate, RATE)))
+        stream = vad.stream(rate)
+        heard = [stream.feed(frame) for frame in frames(given, rate * FRAME_MS // 1000)]
+        at_rate_start_ms, at_rate_end_ms = speech_span_ms(heard)
+        assert at_rate_start_ms == pytest.approx(start_ms, abs=100), recording.path
+        assert at_rate_end_ms == pytest.approx(end_ms, abs=100), recording.path
+
+
+@pytest.mark.engines
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("rate", SAMPLE_RATES)
+def test_frames_at_once_are_judged_as_one_by_one(engine: VadEngine, rate: int) -> None:
+    vad = started(engine)
+    speech = resample(in_silence(packaged()[0]), RATE, rate)
+    line = np.concatenate([speech, resample(hiss(2, 30), RATE, rate), speech])
+    cut = list(frames(line, rate * FRAME_MS // 1000))
+    one_by_one, at_once = vad.stream(rate), vad.stream(rate)
+    expected = [one_by_one.feed(frame) for frame in cut]
+    sizes = np.random.default_rng(0).integers(1, 25, len(cut))
+    heard: list[float] = []
+    for size in sizes:
+        if taken := cut[len(heard) : len(heard) + int(size)]:
+            heard += at_once.feed_frames(np.concatenate(taken))
+    assert heard == expected
 
 
 @pytest.mark.engines

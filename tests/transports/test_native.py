@@ -17,7 +17,8 @@ from tests.scripted import MS_PER_CHARACTER, Script, silence, speech
 from voice_agent.agent import Agent
 from voice_agent.audio import Pcm16
 from voice_agent.config import ServerSettings, Settings
-from voice_agent.transports import native
+from voice_agent.transports import closing, native
+from voice_agent.transports.closing import MAX_MESSAGE
 
 
 @pytest.fixture
@@ -87,7 +88,7 @@ def close_code(socket: WebSocketTestSession) -> int:
 def test_a_spoken_turn(wire: WebSocketTestSession, script: Script) -> None:
     script.transcriber.texts = ["what time is it"]
     script.generator.replies = ["It is noon."]
-    send_audio(wire, silence(500), speech(1000), silence(800))
+    send_audio(wire, silence(500), speech(1000), silence(3500))
     messages = until(wire, "timeline")
     kinds = [message["type"] for message in messages]
     assert list(dict.fromkeys(kinds)) == [
@@ -126,7 +127,7 @@ def test_the_rates_are_the_ones_asked_for(client: TestClient) -> None:
         socket.send_json({"type": "start", "input_rate": 8000, "output_rate": 48_000})
         ready = receive(socket)
         assert (ready["input_rate"], ready["output_rate"]) == (8000, 48_000)
-        send_audio(socket, silence(500, 8000), speech(1000, 8000), silence(800, 8000))
+        send_audio(socket, silence(500, 8000), speech(1000, 8000), silence(3500, 8000))
         messages = until(socket, "response_ended")
     assert messages[0]["ms"] == pytest.approx(500, abs=20)
     samples = sum(len(message["pcm"]) for message in messages if message["type"] == "audio")
@@ -243,7 +244,7 @@ def test_a_bad_start_is_named_and_may_be_sent_again(
         assert receive(socket)["input_rate"] == 8000
 
 
-@pytest.mark.parametrize("size", [native.MAX_MESSAGE + 2, 3 * native.MAX_MESSAGE])
+@pytest.mark.parametrize("size", [MAX_MESSAGE + 2, 3 * MAX_MESSAGE])
 def test_a_message_that_is_too_large_closes_the_connection(wire: WebSocketTestSession, size: int) -> None:
     wire.send_bytes(b"\0" * size)
     assert receive(wire)["code"] == "too_large"
@@ -251,7 +252,7 @@ def test_a_message_that_is_too_large_closes_the_connection(wire: WebSocketTestSe
 
 
 def test_a_message_of_just_the_limit_is_heard(wire: WebSocketTestSession) -> None:
-    wire.send_bytes(b"\0" * native.MAX_MESSAGE)
+    wire.send_bytes(b"\0" * MAX_MESSAGE)
     wire.send_json({"type": "text", "text": "hello"})
     assert receive(wire)["type"] == "transcript"
 
@@ -310,7 +311,7 @@ def test_a_fault_of_ours_is_told_and_ends_only_that_session(client: TestClient, 
 def test_a_client_that_reads_nothing_is_given_up(
     client: TestClient, agent: Agent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(native, "SEND_WITHIN_S", 0.01)
+    monkeypatch.setattr(closing, "SEND_WITHIN_S", 0.01)
     blocked = False
 
     async def block(_: WebSocket, message: dict[str, Any]) -> None:

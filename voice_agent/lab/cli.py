@@ -3,11 +3,8 @@
 import typer
 
 from voice_agent.lab.endpoint import endpoint
+from voice_agent.lab.transcriber import transcriber
 
 lab_app = typer.Typer(no_args_is_help=True, help="Measure stages on recordings, without a server.")
 lab_app.command()(endpoint)
-
-
-@lab_app.callback()
-def _commands() -> None:
-    """Without a callback, typer would make the one command the whole of it."""
+lab_app.command()(transcriber)

@@ -1,7 +1,7 @@
 """Fits the weights of `voice_agent.end_of_turn` on recordings: `python -m voice_agent.lab.fit_endpoint FOLDER`.
 
-FOLDER holds WAVs and a manifest.tsv with the columns path, kind and speech_end. Each recording is replayed as it is, in
-the band of the telephone, in noise, and cut short; every silence in it is a pause (speech follows) or an end. What is
+FOLDER holds WAVs and a manifest.tsv with the columns path, kind and speech_end. Each recording is replayed as it is,
+in the band of the telephone, in noise, and cut short; every silence in it is a pause (speech follows) or an end. What is
 made small is what users feel: the mean delay after the end, plus a price for each turn that is cut off. With some dozens
 of pauses to learn from, the weights are held to their signs and pulled to a prior set by hand. What the report calls
 held out was judged by weights that had heard nothing of that source.
@@ -52,9 +52,9 @@ PRIOR: Final = Terms(
     no_audio=-0.5,
     no_text=-0.5,
     audio_against=0.8,
+    audio_against_question=0.3,
     audio_for=0.3,
     unfinished=-3.0,
-    question=0.8,
     short=-2.5,
     repeated=-2.0,
     silence=3.0,
@@ -62,7 +62,7 @@ PRIOR: Final = Terms(
 )
 """Set by hand: with nothing against it a turn is over after 0.4 s; a silence of 1.1 s makes up for an answer of one
 word, or for words that can't be the last."""
-SIGNS: Final = Terms(0, 0, 0, 1, 1, -1, 1, -1, -1, 1, -1)
+SIGNS: Final = Terms(0, 0, 0, 1, 1, 1, -1, -1, -1, 1, -1)
 """What the weights may be: 1 not negative, -1 not positive, 0 anything."""
 
 

@@ -6,6 +6,7 @@ webrtcvad 3 µs, Silero 80 µs (150 µs every 32 ms), and the cascade 5 µs on a
 
 import asyncio
 from collections import deque
+from itertools import repeat
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -15,7 +16,17 @@ import webrtcvad
 from numpy.typing import NDArray
 from onnxruntime import InferenceSession
 
-from voice_agent.audio import FRAME, FRAME_MS, RATE, SILENCE, Pcm16, to_float
+from voice_agent.audio import (
+    FRAME_MS,
+    RATE,
+    SILENCE,
+    FrameResampler,
+    Pcm16,
+    Resampler,
+    frames,
+    ms_to_samples,
+    to_float,
+)
 from voice_agent.config import VadSettings
 from voice_agent.errors import StageError
 from voice_agent.stages.onnx_session import open_session
@@ -28,11 +39,17 @@ STATE: Final = (1, 1, 128)
 """Shape of Silero's two recurrent states."""
 
 
+_FRAME_OF_SILENCE: Final[Pcm16] = np.zeros(ms_to_samples(FRAME_MS), np.int16)
+
+
 class VadStream(Protocol):
     """The ear of one session; holds state."""
 
     def feed(self, frame: Pcm16) -> float:
-        """Probability (0 to 1) that the latest frame is speech; `frame` holds FRAME samples at RATE."""
+        """Probability (0 to 1) that the latest frame is speech; `frame` holds FRAME_MS at the stream's rate."""
+
+    def feed_frames(self, audio: Pcm16) -> list[float]:
+        """The same for each of the frames that `audio` consists of: in silence, several cost hardly more than one."""
 
     def reset(self) -> None:
         """Forget what was heard."""
@@ -48,8 +65,8 @@ class Vad(Protocol):
             StageError: the engine could not be loaded.
         """
 
-    def stream(self) -> VadStream:
-        """A fresh stream. `start` must have been called."""
+    def stream(self, rate: int = RATE) -> VadStream:
+        """A fresh stream, of audio at `rate`. `start` must have been called."""
 
     async def close(self) -> None:
         """Free the engine."""
@@ -74,11 +91,11 @@ class WebRtcVad:
 
     async def start(self) -> None:
         """See `Vad`."""
-        self.stream().feed(np.zeros(FRAME, np.int16))
+        self.stream().feed(_FRAME_OF_SILENCE)
 
-    def stream(self) -> "WebRtcStream":
+    def stream(self, rate: int = RATE) -> "WebRtcStream":
         """See `Vad`."""
-        return WebRtcStream(self._mode)
+        return WebRtcStream(self._mode, rate)
 
     async def close(self) -> None:
         """See `Vad`."""
@@ -87,17 +104,28 @@ class WebRtcVad:
 class WebRtcStream:
     """webrtcvad's yes or no, as 1 or 0."""
 
-    def __init__(self, mode: int) -> None:
+    RATES = (8000, 16_000, 32_000, 48_000)
+    """What webrtcvad takes, hertz; it works at 8000 itself."""
+
+    def __init__(self, mode: int, rate: int = RATE) -> None:
         self._mode = mode
+        self._rate = rate
         self.reset()
 
     def reset(self) -> None:
         """See `VadStream`."""
         self._vad = webrtcvad.Vad(self._mode)
+        self._resampler = None if self._rate in self.RATES else FrameResampler(self._rate)
 
     def feed(self, frame: Pcm16) -> float:
         """See `VadStream`."""
-        return float(self._vad.is_speech(frame.tobytes(), RATE))
+        if self._resampler:
+            return float(self._vad.is_speech(self._resampler.feed(frame).tobytes(), RATE))
+        return float(self._vad.is_speech(frame.tobytes(), self._rate))
+
+    def feed_frames(self, audio: Pcm16) -> list[float]:
+        """See `VadStream`."""
+        return [self.feed(frame) for frame in frames(audio, ms_to_samples(FRAME_MS, self._rate))]
 
 
 class SileroVad:
@@ -111,11 +139,11 @@ class SileroVad:
         self._session = await asyncio.to_thread(_load_silero)
         self.stream().feed(np.zeros(WINDOW, np.int16))
 
-    def stream(self) -> "SileroStream":
+    def stream(self, rate: int = RATE) -> "SileroStream":
         """See `Vad`."""
         if self._session is None:
             raise StageError("vad", "Silero has not been started: await start() first")
-        return SileroStream(self._session)
+        return SileroStream(self._session, rate)
 
     async def close(self) -> None:
         """See `Vad`."""
@@ -134,12 +162,14 @@ def _load_silero() -> InferenceSession:
 class SileroStream:
     """Silero's probability of the last whole window; between windows, what it was."""
 
-    def __init__(self, session: InferenceSession) -> None:
+    def __init__(self, session: InferenceSession, rate: int = RATE) -> None:
         self._session = session
+        self._rate = rate
         self.reset()
 
     def reset(self) -> None:
         """See `VadStream`."""
+        self._resampler = Resampler(self._rate, RATE)
         self._pending: Pcm16 = SILENCE
         self._context: NDArray[np.float32] = np.zeros((1, CONTEXT), np.float32)
         self._h: NDArray[np.float32] = np.zeros(STATE, np.float32)
@@ -148,7 +178,7 @@ class SileroStream:
 
     def feed(self, frame: Pcm16) -> float:
         """See `VadStream`. Takes audio of any length: all its windows are judged in one call."""
-        pending = np.concatenate((self._pending, frame))
+        pending = np.concatenate((self._pending, self._resampler.feed(frame)))
         count = len(pending) // WINDOW
         if count:
             used = count * WINDOW
@@ -163,6 +193,10 @@ class SileroStream:
         self._pending = pending
         return self._probability
 
+    def feed_frames(self, audio: Pcm16) -> list[float]:
+        """See `VadStream`."""
+        return [self.feed(frame) for frame in frames(audio, ms_to_samples(FRAME_MS, self._rate))]
+
 
 class CascadeVad:
     """webrtcvad as the cheap gate, Silero behind it as the judge: a silent line costs almost nothing."""
@@ -174,12 +208,12 @@ class CascadeVad:
     async def start(self) -> None:
         """See `Vad`."""
         await self._silero.start()
-        self.stream().feed(np.zeros(FRAME, np.int16))
+        self.stream().feed(_FRAME_OF_SILENCE)
 
-    def stream(self) -> "CascadeStream":
+    def stream(self, rate: int = RATE) -> "CascadeStream":
         """See `Vad`."""
-        gate = WebRtcStream(self._settings.webrtc_mode)
-        return CascadeStream(gate, self._silero.stream(), self._settings.threshold)
+        gate = WebRtcStream(self._settings.webrtc_mode, rate)
+        return CascadeStream(gate, self._silero.stream(rate), self._settings.threshold, rate)
 
     async def close(self) -> None:
         """See `Vad`."""
@@ -209,7 +243,9 @@ class CascadeStream:
     FLOOR_RISE = 1.04
     """Growth of the noise floor a frame: 6 dB in 0.7 s. A fan soon becomes the floor; a word does not."""
 
-    def __init__(self, gate: VadStream, judge: VadStream, threshold: float) -> None:
+    def __init__(self, gate: VadStream, judge: VadStream, threshold: float, rate: int = RATE) -> None:
+        self._silence: Pcm16 = np.zeros(ms_to_samples(FRAME_MS, rate), np.int16)
+        """A frame of it."""
         self._gate = gate
         self._judge = judge
         self._threshold = threshold
@@ -232,8 +268,25 @@ class CascadeStream:
 
     def feed(self, frame: Pcm16) -> float:
         """See `VadStream`."""
-        louder = self._louder(frame)
-        heard = self._gate.feed(frame) > 0 or louder
+        return self.feed_frames(frame)[0]
+
+    def feed_frames(self, audio: Pcm16) -> list[float]:
+        """See `VadStream`."""
+        if not (self._judging or audio.any()):  # what follows, in short
+            count = len(audio) // len(self._silence)
+            self._recent.extend(repeat(self._silence, count))
+            self._floor = self.FLOOR
+            return [0.0] * count
+        cut = audio.reshape(-1, len(self._silence))
+        energies: list[float] = np.square(cut, dtype=np.float32).mean(axis=1).tolist()
+        return [self._feed(frame, energy) for frame, energy in zip(cut, energies, strict=True)]
+
+    def _feed(self, frame: Pcm16, energy: float) -> float:
+        """`energy`: the mean square of the frame's samples."""
+        louder = energy > self.JUMP * self._floor
+        self._floor = max(self.FLOOR, min(energy, self._floor * self.FLOOR_RISE))
+        # In digital silence there is no voice, and webrtcvad learns nothing from it.
+        heard = energy > 0 and (self._gate.feed(frame) > 0 or louder)
         if self._judging:
             probability = self._judge.feed(frame)
         else:
@@ -249,10 +302,3 @@ class CascadeStream:
             self._quiet_ms += FRAME_MS
             self._judging = self._quiet_ms < self.HOLD_MS
         return probability
-
-    def _louder(self, frame: Pcm16) -> bool:
-        samples = frame.astype(np.float32)
-        energy = float(samples @ samples) / FRAME
-        louder = energy > self.JUMP * self._floor
-        self._floor = max(self.FLOOR, min(energy, self._floor * self.FLOOR_RISE))
-        return louder

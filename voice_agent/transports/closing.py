@@ -7,9 +7,11 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, TypeVar
 
 from fastapi import WebSocket, WebSocketDisconnect, status
+from starlette.types import Message
 
 from voice_agent.agent import Agent, Refused
 from voice_agent.session import ClientTooSlow
+from voice_agent.transports.websocket import EXTENSION, ReceiveAll
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +78,8 @@ async def exchange(agent: Agent, read: Coroutine[Any, Any, None], write: Corouti
     """
     async with asyncio.TaskGroup() as tasks:
         beside = [tasks.create_task(write), tasks.create_task(_server_ends(agent))]
-        await read
+        # A task of its own wakes up without passing through the thirty calls of the server's that lead here.
+        await tasks.create_task(read)
         for task in beside:
             task.cancel()
 
@@ -95,7 +98,26 @@ async def receive(socket: WebSocket) -> str | bytes:
         Closed: it is too large.
         WebSocketDisconnect: the client has gone.
     """
-    received = await socket.receive()
+    return _content(await socket.receive())
+
+
+async def receive_all(socket: WebSocket, *, unhurried: bool) -> list[str | bytes]:
+    """The next message and all that came with it, in order. With `unhurried`, more may be waited for: see `Protocol`.
+
+    On a server that does not offer it (a test's), it is one message at a time.
+
+    Raises:
+        Closed: one of them is too large.
+        WebSocketDisconnect: the client has gone.
+    """
+    extension = socket.scope.get("extensions", {}).get(EXTENSION)
+    if not extension:
+        return [await receive(socket)]
+    at_once: ReceiveAll = extension["receive_all"]
+    return [_content(received) for received in await at_once(unhurried)]
+
+
+def _content(received: Message) -> str | bytes:
     if received["type"] == "websocket.disconnect":
         raise WebSocketDisconnect(received.get("code", status.WS_1005_NO_STATUS_RCVD))
     text: str | None = received.get("text")

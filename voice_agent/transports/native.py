@@ -1,15 +1,15 @@
 """The native wire, `WS /ws`: binary PCM and JSON both ways. `docs/protocol.md` describes it to its users."""
 
 import asyncio
-import logging
-from contextlib import suppress
-from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import Annotated, Any, Final, Literal, TypeAlias, cast
 
 import numpy as np
-from fastapi import WebSocket, WebSocketDisconnect, status
+from fastapi import WebSocket, status
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from voice_agent.agent import Agent, Refused
+from voice_agent.agent import Agent
 from voice_agent.audio import RATE, SAMPLE_RATES, Pcm16, SampleRate
 from voice_agent.config import Eagerness
 from voice_agent.errors import VoiceAgentError
@@ -28,18 +28,11 @@ from voice_agent.events import (
     TurnTimeline,
     UserTranscript,
 )
-from voice_agent.session import ClientTooSlow, Session, SessionOptions
-
-log = logging.getLogger(__name__)
-
-MAX_MESSAGE: Final = 1 << 20
-"""Largest message from a client, bytes."""
+from voice_agent.session import Session, SessionOptions
+from voice_agent.transports.closing import Closed, exchange, hold, receive, receive_all, sending
 
 GREETING_S: Final = 2.0
 """How long a client may take to send its first message; then the session begins with the defaults."""
-
-SEND_WITHIN_S: Final = 10.0
-"""A client that takes nothing for this long is given up."""
 
 
 class _Message(BaseModel):
@@ -97,57 +90,21 @@ class BadMessage(VoiceAgentError):  # noqa: N818 - an answer, not a fault
         self.code = code
 
 
-class _Over(Exception):  # noqa: N818 - how a conversation ends
-    """The agent has ended the session, and said so."""
-
-
-class Closed(Exception):  # noqa: N818 - how a conversation ends
-    """The conversation is over, for a reason that the client is told."""
-
-    def __init__(self, close_code: int, code: str, message: str) -> None:
-        super().__init__(message)
-        self.close_code = close_code
-        self.code = code
-
-
 async def serve(socket: WebSocket, agent: Agent) -> None:
     """Hold one conversation over a socket that was not yet accepted, and close it."""
-    await socket.accept()
-    end: Closed | None = None
-    gone = False
-    try:
-        await _converse(socket, agent)
-    except* WebSocketDisconnect:
-        gone = True
-    except* _Over:
-        pass
-    except* Closed as group:
-        end = _only(group)
-    except* Refused as group:
-        refusal = _only(group)
-        end = Closed(status.WS_1013_TRY_AGAIN_LATER, refusal.code, str(refusal))
-    except* ClientTooSlow as group:
-        end = Closed(status.WS_1013_TRY_AGAIN_LATER, "slow_client", str(_only(group)))
-    except* Exception as group:
-        log.exception("a session failed", exc_info=group)
-        end = Closed(status.WS_1011_INTERNAL_ERROR, "internal_error", "the session failed; connect again")
-    if gone:
-        return
-    with suppress(WebSocketDisconnect, RuntimeError):  # the client may have gone meanwhile
-        if end:
+
+    async def tell(end: Closed) -> None:
+        if end.close_code != status.WS_1000_NORMAL_CLOSURE:
             await socket.send_json(_message(SessionError(end.code, str(end))))
-        await socket.close(end.close_code if end else status.WS_1000_NORMAL_CLOSURE)
+
+    await hold(socket, lambda: _converse(socket, agent), tell)
 
 
 async def _converse(socket: WebSocket, agent: Agent) -> None:
     options, first = await _greet(socket, agent)
     async with agent.session(options) as session:
         await socket.send_json(_ready(session))
-        async with asyncio.TaskGroup() as tasks:
-            beside = [tasks.create_task(_write(socket, session)), tasks.create_task(_warn_of_the_end(agent))]
-            await _read(socket, session, first)
-            for task in beside:
-                task.cancel()
+        await exchange(agent, _read(socket, session, first), _write(socket, session))
 
 
 async def _greet(socket: WebSocket, agent: Agent) -> tuple[SessionOptions, ClientMessage | Pcm16 | None]:
@@ -156,7 +113,7 @@ async def _greet(socket: WebSocket, agent: Agent) -> tuple[SessionOptions, Clien
         async with asyncio.timeout(GREETING_S):
             while True:
                 try:
-                    first = await _receive(socket)
+                    first = _decode(await receive(socket))
                     return (
                         (_options(first, agent), None)
                         if isinstance(first, Start)
@@ -194,10 +151,22 @@ async def _read(socket: WebSocket, session: Session, first: ClientMessage | Pcm1
     """Take messages until the client stops or goes."""
     going = first is None or await _take(session, first)
     while going:
-        try:
-            going = await _take(session, await _receive(socket))
-        except BadMessage as bad:
-            session.report(SessionError(bad.code, str(bad)))
+        for message in _joined(await receive_all(socket, unhurried=session.idle)):
+            try:
+                going = going and await _take(session, _decode(message))
+            except BadMessage as bad:
+                session.report(SessionError(bad.code, str(bad)))
+
+
+def _joined(messages: Sequence[str | bytes]) -> Iterator[str | bytes]:
+    """The messages, audio that follows on audio put together: what is heard at once is heard at little more cost."""
+    for is_audio, run in groupby(
+        messages, lambda message: isinstance(message, bytes) and len(message) % 2 == 0
+    ):
+        if is_audio:
+            yield b"".join(cast(Iterator[bytes], run))
+        else:
+            yield from run
 
 
 async def _take(session: Session, message: ClientMessage | Pcm16) -> bool:
@@ -223,49 +192,28 @@ async def _take(session: Session, message: ClientMessage | Pcm16) -> bool:
 async def _write(socket: WebSocket, session: Session) -> None:
     """Send the session's events as they come."""
     async for event in session.events():
-        try:
-            async with asyncio.timeout(SEND_WITHIN_S):
-                if isinstance(event, ResponseAudio):
-                    await socket.send_bytes(event.pcm.astype("<i2", copy=False).tobytes())
-                else:
-                    await socket.send_json(_message(event))
-        except TimeoutError:
-            raise ClientTooSlow(f"nothing was read for {SEND_WITHIN_S:.0f} s") from None
-    raise _Over
+        async with sending():
+            if isinstance(event, ResponseAudio):
+                await socket.send_bytes(event.pcm.astype("<i2", copy=False).tobytes())
+            else:
+                await socket.send_json(_message(event))
+        if isinstance(event, SessionEnded):
+            raise Closed(
+                status.WS_1000_NORMAL_CLOSURE, event.reason, f"the agent ended the session: {event.reason}"
+            )
 
 
-async def _warn_of_the_end(agent: Agent) -> None:
-    await agent.draining.wait()
-    raise Closed(
-        status.WS_1012_SERVICE_RESTART, "shutting_down", "the server is shutting down; connect again later"
-    )
-
-
-async def _receive(socket: WebSocket) -> ClientMessage | Pcm16:
-    """The next message.
+def _decode(message: str | bytes) -> ClientMessage | Pcm16:
+    """What a message says.
 
     Raises:
         BadMessage: it can't be taken; the message says why.
-        Closed: it is too large.
-        WebSocketDisconnect: the client has gone.
     """
-    received = await socket.receive()
-    if received["type"] == "websocket.disconnect":
-        raise WebSocketDisconnect(received.get("code", status.WS_1005_NO_STATUS_RCVD))
-    data: bytes | None = received.get("bytes")
-    text: str = received.get("text") or ""
-    size = len(text if data is None else data)
-    if size > MAX_MESSAGE:
-        raise Closed(
-            status.WS_1009_MESSAGE_TOO_BIG,
-            "too_large",
-            f"a message of {size} bytes; at most {MAX_MESSAGE} are taken",
-        )
-    if data is None:
-        return _parse(text)
-    if len(data) % 2:
-        raise BadMessage("odd_audio", f"{len(data)} bytes of audio: PCM16 has two bytes a sample")
-    return np.frombuffer(data, "<i2").astype(np.int16, copy=False)
+    if isinstance(message, str):
+        return _parse(message)
+    if len(message) % 2:
+        raise BadMessage("odd_audio", f"{len(message)} bytes of audio: PCM16 has two bytes a sample")
+    return np.frombuffer(message, "<i2").astype(np.int16, copy=False)
 
 
 def _parse(text: str) -> ClientMessage:
@@ -341,14 +289,3 @@ def _message(event: Event) -> dict[str, Any]:
             return {"type": "ended", "reason": reason}
         case ResponseAudio():
             raise TypeError("audio goes out as a binary message")
-
-
-E = TypeVar("E", bound=Exception)
-
-
-def _only(group: ExceptionGroup[E]) -> E:
-    """The first exception in a group of groups."""
-    error: E | ExceptionGroup[E] = group
-    while isinstance(error, ExceptionGroup):
-        error = error.exceptions[0]
-    return error

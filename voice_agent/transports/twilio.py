@@ -25,7 +25,7 @@ from voice_agent.audio import Pcm16, frames, ms_to_samples, samples_to_ms, ulaw_
 from voice_agent.config import Eagerness
 from voice_agent.events import ResponseAudio, ResponseEnded, ResponsePaused, ResponseStarted, SessionEnded
 from voice_agent.session import Session, SessionOptions
-from voice_agent.transports.closing import Closed, exchange, hold, receive, sending
+from voice_agent.transports.closing import Closed, exchange, hold, receive, receive_all, sending
 
 log = logging.getLogger(__name__)
 
@@ -231,6 +231,8 @@ class _Call:
         self._stream_sid = stream.stream_sid
         self._call_sid = stream.call_sid
         self._last_chunk = 0
+        self._audio = b""
+        """Mu-law that came with what is being taken."""
         self._passed_over: Counter[str] = Counter()
         self._response = ""
         """The response that was sent last."""
@@ -246,10 +248,13 @@ class _Call:
         """Take messages until the call is over."""
         going = True
         while going:
-            try:
-                going = await self._take(_parse(await receive(self._socket)))
-            except Unusable as unusable:
-                self._pass_over(unusable)
+            for message in await receive_all(self._socket, unhurried=self._session.idle):
+                try:
+                    going = going and await self._take(_parse(message))
+                except Unusable as unusable:
+                    self._pass_over(unusable)
+            await self._session.hear(ulaw_decode(self._audio))
+            self._audio = b""
 
     async def speak(self) -> None:
         """Send what the session says; the rest of its events has no place on a telephone."""
@@ -282,7 +287,7 @@ class _Call:
         """Do what a message asks; whether the call goes on."""
         match message:
             case Media(media=sound):
-                await self._hear(sound)
+                self._hear(sound)
             case Mark(mark=mark):
                 self._mark_returned(mark.name)
             case Dtmf():  # which key is not logged: people type card numbers
@@ -293,7 +298,7 @@ class _Call:
                 return False
         return True
 
-    async def _hear(self, sound: Sound) -> None:
+    def _hear(self, sound: Sound) -> None:
         if sound.track != "inbound":
             raise Unusable("other_track", f"media of track {sound.track!r:.40}: only the caller is heard")
         if sound.chunk is not None:
@@ -301,10 +306,9 @@ class _Call:
                 raise Unusable("late_media", f"media: chunk {sound.chunk} after {self._last_chunk}")
             self._last_chunk = sound.chunk
         try:
-            audio = b64decode(sound.payload, validate=True)
+            self._audio += b64decode(sound.payload, validate=True)
         except (binascii.Error, ValueError) as error:
             raise Unusable("bad_base64", f"media: payload: {error}") from None
-        await self._session.hear(ulaw_decode(audio))
 
     def _mark_returned(self, name: str) -> None:
         heard_ms = self._outstanding.pop(name, None)

@@ -35,6 +35,8 @@ class Piece:
 
     text: str
     tokens: int
+    cut_short: bool
+    """Whether it was as long as it might be when it ended."""
     avg_logprob: float
     no_speech_prob: float
     compression_ratio: float
@@ -43,6 +45,11 @@ class Piece:
     def repeats(self) -> bool:
         """Whether it says the same over and over."""
         return self.compression_ratio > REPEATS
+
+    @property
+    def loops(self) -> bool:
+        """Whether Whisper seems to have been unable to come to an end."""
+        return self.repeats or self.cut_short
 
     @property
     def has_words(self) -> bool:

@@ -5,9 +5,11 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 T = TypeVar("T")
+
+CLOSED: Final = "it is closed"
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,22 +37,29 @@ class Queue(Generic[T]):
         self._lock = threading.Lock()
 
     def submit(self, call: Callable[[], T], *, partial: bool = False) -> "Future[T]":
-        """Run `call` when its turn comes; cancelling what it gives takes it off the queue until then."""
+        """Run `call` when its turn comes; cancelling what it gives takes it off the queue until then.
+
+        Raises:
+            RuntimeError: the queue is closed; what waits at that time gets it as its outcome.
+        """
         request = _Request(call, partial)
         with self._lock:
             if self._closed:
-                raise RuntimeError("the queue is closed")
+                raise RuntimeError(CLOSED)
             (self._partial if partial else self._whole).append(request)
             self._threads.submit(self._run_next)
         return request.outcome
 
     def close(self) -> None:
-        """Cancel what waits, and wait for what runs."""
+        """Fail what waits, and wait for what runs."""
         with self._lock:
             self._closed = True
             waiting = [*self._whole, *self._partial]
+            self._whole.clear()
+            self._partial.clear()
         for request in waiting:
-            request.outcome.cancel()
+            if request.outcome.set_running_or_notify_cancel():
+                request.outcome.set_exception(RuntimeError(CLOSED))
         self._threads.shutdown(cancel_futures=True)
 
     def _run_next(self) -> None:

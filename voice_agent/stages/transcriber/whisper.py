@@ -5,6 +5,7 @@ import math
 import threading
 from collections.abc import Sequence
 from concurrent.futures import CancelledError
+from typing import Final
 
 import numpy as np
 from faster_whisper import WhisperModel
@@ -16,7 +17,10 @@ from voice_agent.stages.transcriber.evidence import Piece, audible
 from voice_agent.stages.transcriber.queue import Queue
 from voice_agent.stages.transcriber.transcript import Transcript
 from voice_agent.stages.transcriber.weights import check_name, load
-from voice_agent.stages.transcriber.window import MAX_TOKENS, WINDOW_S, Window, most_tokens
+from voice_agent.stages.transcriber.window import MAX_TOKENS, WINDOW_S, Window, text_limit
+
+UNSURE: Final = -0.4
+"""Mean log-probability of the likeliest token at each step, below which texts are compared as a whole (beam search)."""
 
 
 class FasterWhisper:
@@ -107,20 +111,30 @@ class FasterWhisper:
         if len(pcm) > WINDOW_S * RATE:
             return self._read_long(pcm, language, prompt, abandoned)
         assert self._window
-        window, most = self._window, most_tokens(len(pcm) / RATE)
+        window, beam_size = self._window, self._settings.beam_size
+        whole = self._settings.window == "whole"
+        encoded = window.encode(pcm, whole=whole)
+        spoken = language or window.language(encoded)
 
-        def read(whole: bool) -> tuple[Piece, str]:
-            encoded = window.encode(pcm, whole=whole)
+        def decode(beam_size: int) -> Piece:
             if abandoned.is_set():
                 raise CancelledError
-            spoken = language or window.language(encoded)
-            beam_size = 1 if partial else self._settings.beam_size
-            piece = window.decode(encoded, language=spoken, prompt=prompt, beam_size=beam_size, most=most)
-            return piece, spoken
+            return window.decode(
+                encoded,
+                language=spoken,
+                prompt=prompt,
+                beam_size=beam_size,
+                most_tokens=text_limit(len(pcm) / RATE),
+            )
 
-        piece, spoken = read(whole=False)
-        if (piece.repeats or piece.tokens >= most) and not partial:
-            piece, spoken = read(whole=True)
+        piece = decode(1)
+        if partial:
+            return _transcript([piece], spoken)
+        if beam_size > 1 and (piece.avg_logprob < UNSURE or piece.loops):
+            piece = decode(beam_size)
+        if piece.loops and not whole:
+            encoded = window.encode(pcm, whole=True)
+            piece = decode(beam_size)
         return _transcript([piece], spoken)
 
     def _read_long(
@@ -145,6 +159,7 @@ class FasterWhisper:
                 Piece(
                     segment.text.strip(),
                     len(segment.tokens),
+                    len(segment.tokens) >= MAX_TOKENS,
                     segment.avg_logprob,
                     segment.no_speech_prob,
                     segment.compression_ratio,
