@@ -1,10 +1,10 @@
 """Fits the weights of `voice_agent.end_of_turn` on recordings: `python -m voice_agent.lab.fit_endpoint FOLDER`.
 
 FOLDER holds WAVs and a manifest.tsv with the columns path, kind and speech_end. Each recording is replayed as it is,
-in the band of the telephone, in noise, and cut short; every silence in it is a pause (speech follows) or an end. What is
-made small is what users feel: the mean delay after the end, plus a price for each turn that is cut off. With some dozens
-of pauses to learn from, the weights are held to their signs and pulled to a prior set by hand. What the report calls
-held out was judged by weights that had heard nothing of that source.
+in the band of the telephone, in noise, and cut short; every silence in it is a pause (speech follows) or an end. What
+is made small is what users feel: the mean delay after the end, plus a price for each turn that is cut off. With some
+dozens of pauses to learn from, the weights are held to their signs and pulled to a prior set by hand. What the report
+calls held out was judged by weights that had heard nothing of that source.
 """
 
 import asyncio
