@@ -75,7 +75,7 @@ def test_a_wrong_variable_is_named_with_what_is_allowed(
 @pytest.mark.parametrize(
     ("toml", "said"),
     [
-        ("[turn]\nendpoint = 500\n", r"turn\.endpoint .*did you mean endpoint_ms"),
+        ("[turn]\nstop = 500\n", r"turn\.stop .*did you mean stop_ms"),
         ("[turns]\n", r"turns .*did you mean turn"),
         ("[turn\n", r"voice-agent\.toml: not valid TOML"),
     ],
