@@ -25,6 +25,7 @@ from voice_agent.client import Client, Microphone, hold_exchange
 from voice_agent.client.messages import ResponseEnded, ResponseStarted, SpeechStarted
 from voice_agent.stages.spoken import spoken
 from voice_agent.stages.transcriber import FasterWhisper
+from voice_agent.timeline import STEPS
 
 pytestmark = [pytest.mark.engines]
 
