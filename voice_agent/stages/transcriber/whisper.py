@@ -19,7 +19,7 @@ from voice_agent.stages.transcriber.transcript import Transcript
 from voice_agent.stages.transcriber.weights import check_name, load
 from voice_agent.stages.transcriber.window import MAX_TOKENS, WINDOW_S, Window, text_limit
 
-UNSURE: Final = -0.4
+UNSURE: Final = -0.3
 """Mean log-probability of the likeliest token at each step, below which texts are compared as a whole (beam search)."""
 
 
