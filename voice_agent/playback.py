@@ -23,6 +23,10 @@ ACKNOWLEDGE_WITHIN_S: Final = 1.0
 """How long after the expected end of playback a client that reports its position is waited for."""
 
 
+def _nowhere(_: Pcm16) -> None:
+    """Where the audio of a closed playback goes."""
+
+
 class Playback:
     """Sends audio no more than `lead_ms` ahead of what the client plays, and knows how much was played.
 
@@ -147,8 +151,9 @@ class Playback:
             await self._change(min(left, patience))
 
     def close(self) -> None:
-        """Send nothing more."""
+        """Send nothing more, and let go of what it goes to: a resampler has threads."""
         self._started = False
+        self._send, self._sounds = _nowhere, None
         if self._timer:
             self._timer.cancel()
 
