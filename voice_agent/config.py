@@ -83,7 +83,7 @@ class TurnSettings(Section):
     """How soon a pause is taken for the end of the turn: `high` answers sooner and cuts in more often."""
     start_ms: PositiveInt = 60
     """Speech that opens an utterance."""
-    stop_ms: PositiveInt = 120
+    stop_ms: PositiveInt = 60
     """Silence after which a response is prepared."""
     max_utterance_s: PositiveFloat = 60.0
     """An utterance longer than this is ended as if the user had stopped."""
@@ -128,9 +128,9 @@ class SttSettings(Section):
     window: Literal["utterance", "whole"] = "utterance"
     """What Whisper's encoder works on: the utterance, in a fraction of the time, or always 30 s. Measured with tiny.en
     and base; should another model lose words, set `whole`."""
-    workers: PositiveInt = 1
-    """Utterances transcribed at once. Of several workers, one is kept for utterances that are over; those that still go
-    on share the others."""
+    workers: PositiveInt = 2
+    """Utterances transcribed at once, each on half of the cores. Of several workers, one is kept for utterances that
+    are over; those that still go on share the others."""
     timeout_s: PositiveFloat = 20.0
     """Longest wait for a transcript, the queue included."""
 

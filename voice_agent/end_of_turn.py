@@ -77,7 +77,7 @@ WEIGHTS: Final = Terms(
 )
 """Printed by `python -m voice_agent.lab.fit_endpoint`."""
 
-THRESHOLD: Final[Mapping[Eagerness, float]] = {"low": 0.75, "auto": 0.47, "high": 0.3}
+THRESHOLD: Final[Mapping[Eagerness, float]] = {"low": 0.75, "auto": 0.5, "high": 0.3}
 """Probability from which the turn is committed. Of the recordings that the weights were fitted on, `auto` cuts off
 5 %."""
 SCORE_AT_MS: Final[tuple[float, ...]] = (120.0, 1000.0)

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Final
 
 import ctranslate2
 from faster_whisper import WhisperModel, available_models, download_model
@@ -9,6 +10,10 @@ from faster_whisper import WhisperModel, available_models, download_model
 from voice_agent.config import ModelsSettings, SttSettings
 from voice_agent.errors import SettingsError, StageError, WeightsError
 from voice_agent.models import catalog, ensure
+
+THREADS: Final = max(1, min(4, (os.cpu_count() or 1) // 2))
+"""Threads of one transcript: half of the cores. On two cores a second thread made a transcript no sooner, by tiny.en or
+by base, and a transcript on one thread takes no longer beside another one (see `docs/latency.md`)."""
 
 
 def check_name(model: str) -> None:
@@ -44,8 +49,7 @@ def load(settings: SttSettings, models: ModelsSettings) -> WhisperModel:
             str(path),
             device=device,
             compute_type=settings.compute_type or ("float16" if device == "cuda" else "int8"),
-            # Beyond four threads Whisper gains little, and the LLM and the voice want cores too.
-            cpu_threads=max(1, min(4, (os.cpu_count() or 1) // settings.workers)),
+            cpu_threads=THREADS,
             num_workers=settings.workers,
         )
     except Exception as error:  # RuntimeError, ValueError, and whatever the tokenizer raises
