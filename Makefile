@@ -4,12 +4,13 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: help serve test test-fast lint format xtts lock clean
+.PHONY: help serve test test-fast lab lint format xtts lock clean
 
 help:
 	@echo 'make serve [ARGS="--port 3001"]  set up, fetch the weights, and serve on http://127.0.0.1:3000'
 	@echo 'make test  [ARGS="-k chunker"]   set up, and run every test'
 	@echo 'make test-fast                   the tests that need no weights'
+	@echo 'make lab   [ARGS="--short"]       run the scenarios against a server of its own: lab.html, lab.json'
 	@echo 'make lint                        ruff and mypy --strict'
 	@echo 'make xtts                        install the Coqui XTTS voice (large: PyTorch)'
 	@echo 'make lock                        resolve the locked requirements anew'
@@ -22,6 +23,9 @@ test: .venv/dev .venv/xtts
 
 test-fast: .venv/dev
 	$(BIN)/pytest -m "not engines and not xtts" $(ARGS)
+
+lab: .venv/dev
+	$(BIN)/voice-agent lab run scenarios --report lab.html --json lab.json --junit lab.xml $(ARGS)
 
 lint: .venv/dev
 	$(BIN)/ruff check .
@@ -61,7 +65,7 @@ COMPILE = $(BIN)/uv pip compile pyproject.toml --quiet --upgrade --universal --p
 lock: .venv/dev
 	$(INSTALL) uv
 	$(COMPILE) --generate-hashes -o requirements/base.txt
-	$(COMPILE) --generate-hashes --group dev -c requirements/base.txt -o requirements/dev.txt
+	$(COMPILE) --generate-hashes --group dev --extra lab -c requirements/base.txt -o requirements/dev.txt
 	echo "torch==2.13.0; sys_platform == 'none'" | $(COMPILE) --extra xtts -c requirements/dev.txt \
 		--override - -o requirements/xtts.txt
 

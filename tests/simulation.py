@@ -155,8 +155,9 @@ class Played:
     text: str = ""
     sent_ms: float = 0.0
     played_ms: float = 0.0
-    remembered: str = ""
-    """The end of the history when it had ended."""
+    remembered: str | None = None
+    """The agent's last words in the history when it had ended; None where the user had said nothing by then: an apology
+    for what could not be transcribed is not kept alone."""
 
 
 class Caller:
@@ -261,7 +262,7 @@ class Caller:
                         played.sent_ms = played.played_ms
                 case ResponseEnded():
                     self.now_playing = None
-                    history = [
-                        m.content for m in self.session._conversation.messages() if m.role == "assistant"
-                    ]
-                    self.responses[event.response].remembered = history[-1] if history else ""
+                    messages = self.session._conversation.messages()[1:]
+                    kept = [message.content for message in messages if message.role == "assistant"]
+                    if messages:
+                        self.responses[event.response].remembered = kept[-1] if kept else ""

@@ -119,6 +119,8 @@ def what_was_heard_is_what_was_played(caller: Caller) -> None:
 def the_history_holds_the_words_that_were_heard(caller: Caller) -> None:
     """A reply's share of the history is its text up to the last word played."""
     for played in caller.responses.values():
+        if played.remembered is None:
+            continue
         reply = played.text.removeprefix(FILLER)
         bridged_ms = MS_PER_CHARACTER * len(FILLER.strip()) if reply != played.text else 0
         words = [0, *(match.end() for match in re.finditer(r"\S+", reply))]

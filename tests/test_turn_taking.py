@@ -12,8 +12,9 @@ from voice_agent.config import TurnSettings
 from voice_agent.end_of_turn import Evidence
 from voice_agent.turn_taking import (
     DECIDE_LATEST_MS,
-    DECIDE_MS,
+    ENOUGH_MS,
     FLOOR_TRANSITIONS,
+    INSISTS_MS,
     NO_WORDS_MS,
     TRANSITIONS,
     AskIfThere,
@@ -222,8 +223,7 @@ def test_a_backchannel_lets_it_go_on_and_is_not_answered() -> None:
     turns = agent_speaking()
     speak(turns, 400)
     assert turns.looked("Mm-hmm.") == []
-    stay_silent(turns, 120)
-    assert turns.transcribed("Mm-hmm, yeah.") == [Resume()]
+    assert Resume() in stay_silent(turns, 120) + turns.transcribed("Mm-hmm, yeah.")
     assert without(stay_silent(turns, 700), Score) == [Discard()]
 
 
@@ -259,16 +259,30 @@ def test_without_an_answer_in_time_speech_that_goes_on_interrupts_and_a_sound_th
 def test_who_insists_is_heard_even_if_the_transcriber_finds_no_words() -> None:
     turns = agent_speaking()
     heard: list[Decision] = []
-    for _ in range(DECIDE_MS // FRAME_MS):
+    for _ in range(INSISTS_MS // FRAME_MS):
         heard += turns.frame(0.9)
         heard += turns.looked("")
-    assert without(heard, Look) == [Onset(0), Pause(), Interrupt()]
+    assert without(heard, Look) == [Onset(0), Pause(), Resume(), Interrupt()]
+
+
+def test_a_hum_in_which_a_look_found_no_words_does_not_stop_the_agent() -> None:
+    turns = agent_speaking()
+    heard = (
+        speak(turns, ENOUGH_MS + 60)
+        + turns.looked("")
+        + speak(turns, 60)
+        + turns.looked("")
+        + speak(turns, 100)
+    )
+    assert without(heard, Look) == [Onset(0), Pause(), Resume()]
+    assert Interrupt() not in stay_silent(turns, 300) + turns.transcribed("")
+    assert turns.floor is Floor.AGENT
 
 
 def test_sounds_that_come_and_go_without_words_do_not_stop_the_agent() -> None:
     turns = agent_speaking()
     heard: list[Decision] = []
-    for _ in range(DECIDE_MS // FRAME_MS // 5):
+    for _ in range(DECIDE_LATEST_MS // FRAME_MS // 5 + 1):
         heard += speak(turns, 60) + stay_silent(turns, 40) + turns.looked("")
     assert without(heard, Look) == [Onset(0), Pause(), Resume()]
 

@@ -20,6 +20,10 @@ class AudioError(VoiceAgentError):
     """Audio could not be read, or is not in a format that is accepted."""
 
 
+class LabError(VoiceAgentError):
+    """Recordings, a manifest or a scenario that the lab was given can't be used."""
+
+
 class StageError(VoiceAgentError):
     """An engine failed or took too long; `stage` names the step of the pipeline."""
 

@@ -96,6 +96,16 @@ class TurnTimeline:
 
 
 @dataclass(frozen=True, slots=True)
+class Pong:
+    """The time on the server's clock, for a client that asked."""
+
+    id: int
+    """The client's."""
+    server_ms: float
+    """When it was asked."""
+
+
+@dataclass(frozen=True, slots=True)
 class SessionError:
     """Something failed; the session goes on."""
 
@@ -122,6 +132,7 @@ Event: TypeAlias = (
     | ResponseResumed
     | ResponseEnded
     | TurnTimeline
+    | Pong
     | SessionError
     | SessionEnded
 )

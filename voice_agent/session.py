@@ -17,6 +17,7 @@ from voice_agent.errors import StageError, VoiceAgentError
 from voice_agent.events import (
     EndReason,
     Event,
+    Pong,
     ResponseAudio,
     ResponseEnded,
     ResponsePaused,
@@ -169,9 +170,14 @@ class Session:
         if self._response:
             self._end_response(self._response, "interrupted")
 
-    def report(self, error: SessionError) -> None:
-        """Tell the client of something that went wrong outside the session, in order with its events."""
-        self._emit(error)
+    def report(self, event: SessionError | Pong) -> None:
+        """Tell the client of something outside the session, in order with its events."""
+        self._emit(event)
+
+    @property
+    def now_ms(self) -> float:
+        """The time on the clock that timelines are on."""
+        return round(self._clock() * 1000, 1)
 
     async def events(self) -> AsyncIterator[Event]:
         """What the client is to be told, in order. Nothing of a response that was cut off gets past here."""

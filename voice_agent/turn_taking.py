@@ -153,10 +153,12 @@ PARTIAL_EVERY_MS: Final = 600
 DECIDE_MS: Final = 500
 """From the onset over the agent to the decision to stop or go on."""
 DECIDE_LATEST_MS: Final = 800
-"""The same where a look is still under way at `DECIDE_MS`."""
-INSISTS_MS: Final = 360
-"""Speech over the agent that stops it when the time is up and it goes on, whatever the words: of so little the
-transcriber often makes none, and a cough is over by then."""
+"""The same where no look has come back by then that had enough to go by."""
+ENOUGH_MS: Final = 360
+"""Speech over the agent in which a look finds words if there are any. Where none came back in time, so much of it stops
+the agent if it goes on: a cough is over by then."""
+INSISTS_MS: Final = 1200
+"""Speech over the agent that stops it without words, too: no hum is that long."""
 NO_WORDS_MS: Final = 600
 """Silence after which an utterance without words is forgotten."""
 KNOWN_PAUSES: Final = 16
@@ -204,6 +206,10 @@ class TurnTaking:
         self._looking = False
         self._looked_at = 0
         """When the last look was asked for, in samples."""
+        self._looked_in = 0
+        """Samples of speech that it had to go by; `_voiced` at that time."""
+        self._wordless = False
+        """A look that had enough to go by found no words: a hum."""
         self._fell_silent = 0
         """Where the silence began that was last trailed, in samples."""
         self._audio: float | None = None
@@ -241,6 +247,7 @@ class TurnTaking:
         self._looking = False
         if text is not None and self._text is None:
             self._words, self._echo = text, echo
+            self._wordless = not text and self._looked_in >= ms_to_samples(ENOUGH_MS)
         return list(self._weigh_barge_in())
 
     def scored(self, audio: float) -> list[Decision]:
@@ -260,7 +267,7 @@ class TurnTaking:
         """A response has begun."""
         self.floor = Floor.AGENT
         self._voiced = self.run
-        self._words, self._echo = None, False
+        self._words, self._echo, self._wordless = None, False, False
 
     def agent_yields_floor(self) -> None:
         """The response has ended."""
@@ -301,7 +308,7 @@ class TurnTaking:
                 if before is State.LISTENING:
                     self.opened = first
                     self._voiced = self.run
-                    self._words, self._echo = None, False
+                    self._words, self._echo, self._wordless = None, False, False
                 else:
                     self._pauses.append(samples_to_ms(first - self._fell_silent))
                 self._looked_at = self.now
@@ -342,7 +349,7 @@ class TurnTaking:
                 self._words is None or self.now - self._looked_at >= ms_to_samples(LOOK_EVERY_MS)
             )
         if due:
-            self._looking, self._looked_at = True, self.now
+            self._looking, self._looked_at, self._looked_in = True, self.now, self._voiced
             yield Look()
 
     def _trail(self, silence: int, too_long: bool) -> Iterator[Decision]:
@@ -403,10 +410,16 @@ class TurnTaking:
 
     def _by_time(self, since_onset: int) -> bool | None:
         """The decision that can't wait any longer."""
-        patience = DECIDE_LATEST_MS if self._looking or self._words is None else DECIDE_MS
-        if self.floor is not Floor.HELD or since_onset < ms_to_samples(patience):
+        if self.floor is not Floor.HELD:
+            return self._insists(INSISTS_MS) or None
+        known = self._words or self._echo or self._wordless
+        if since_onset < ms_to_samples(DECIDE_MS if known else DECIDE_LATEST_MS):
             return None
-        return not (self._words or self._echo) and self.run > 0 and self._voiced >= ms_to_samples(INSISTS_MS)
+        return not known and self._insists(ENOUGH_MS)
+
+    def _insists(self, ms: float) -> bool:
+        """Whether the user, who is not only showing that they listen, has said so much and goes on."""
+        return not (self._words or self._echo) and self.run > 0 and self._voiced >= ms_to_samples(ms)
 
     def _is_backchannel(self) -> bool:
         """Whether the user only shows that they listen. In reply to a question it is an answer."""

@@ -10,9 +10,11 @@ Every time here is in seconds on the running event loop's clock, so a test that 
 from voice_agent.client.connection import Arrived, Client, NoServerError
 from voice_agent.client.exchange import Exchange, hold_exchange
 from voice_agent.client.messages import (
+    Ended,
     Error,
     Id,
     Pause,
+    Pong,
     Ready,
     ResponseEnded,
     ResponseStarted,
@@ -31,6 +33,7 @@ from voice_agent.client.player import Piece, Player, Reply, speech_bounds
 __all__ = [
     "Arrived",
     "Client",
+    "Ended",
     "Error",
     "Exchange",
     "Id",
@@ -39,6 +42,7 @@ __all__ = [
     "Pause",
     "Piece",
     "Player",
+    "Pong",
     "Ready",
     "Reply",
     "ResponseEnded",

@@ -126,6 +126,10 @@ class Client:
         """Say something in writing."""
         await self._send({"type": "text", "text": text})
 
+    async def ping(self, id: int) -> None:
+        """Ask for the time on the server's clock; a `Pong` with this `id` brings it."""
+        await self._send({"type": "ping", "id": id})
+
     async def interrupt(self) -> None:
         """Stop the reply that is playing: at once here, and then on the server."""
         await self._acknowledge()

@@ -84,7 +84,18 @@ class Timeline(ServerMessage):
     type: Literal["timeline"] = "timeline"
     turn: Id | None = None
     response: Id | None = None
+    server_ms: float | None = None
+    """The last speech sample, on the server's clock."""
     steps: dict[str, float | None]
+
+
+class Pong(ServerMessage):
+    """The answer to a `ping`."""
+
+    type: Literal["pong"] = "pong"
+    id: int
+    server_ms: float
+    """When the server got it, on its clock."""
 
 
 class Error(ServerMessage):
@@ -126,6 +137,7 @@ ServerEvent: TypeAlias = (
     | ResponseEnded
     | Timeline
     | Error
+    | Pong
     | Pause
     | Resume
     | Ended

@@ -71,6 +71,10 @@ class Microphone:
             self._frames.clear()
         return Spoken(tuple(self._sent_s), self._frame)
 
+    async def _put(self, frame: Pcm16, due_s: float) -> None:
+        """A frame and when it is due; for a line that is not perfect."""
+        await self._client.send_audio(frame)
+
     async def _run(self) -> None:
         clock = asyncio.get_running_loop().time
         silence: Pcm16 = np.zeros(self._frame, np.int16)
@@ -79,7 +83,7 @@ class Microphone:
             while True:
                 await asyncio.sleep(max(0.0, due_s - clock()))
                 speaking = bool(self._frames)
-                await self._client.send_audio(self._frames.popleft() if speaking else silence)
+                await self._put(self._frames.popleft() if speaking else silence, due_s)
                 if speaking:
                     self._sent_s.append(clock())
                     if not self._frames and self._said is not None and not self._said.done():

@@ -1,6 +1,7 @@
 """What the user hears: a simulated loudspeaker, and the measure of where sound and speech are."""
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -26,7 +27,7 @@ loudest one. A pause between words is quieter than that, a fading vowel is not; 
 with a headset is quieter too."""
 
 
-def _levels_dbfs(pcm: Pcm16, rate: int) -> NDArray[np.float64]:
+def levels_dbfs(pcm: Pcm16, rate: int) -> NDArray[np.float64]:
     """Level of each window of 10 ms; the last may be shorter."""
     size = ms_to_samples(WINDOW_MS, rate)
     starts = np.arange(0, len(pcm), size)
@@ -39,7 +40,7 @@ def _levels_dbfs(pcm: Pcm16, rate: int) -> NDArray[np.float64]:
 
 def speech_bounds(pcm: Pcm16, rate: int) -> tuple[int, int] | None:
     """First speech sample and the one after the last, by energy; None where nothing is audible."""
-    levels = _levels_dbfs(pcm, rate)
+    levels = levels_dbfs(pcm, rate)
     if not len(levels):
         return None
     loud = np.flatnonzero(levels > max(levels.max() - SPEECH_BELOW_PEAK_DB, AUDIBLE_DBFS))
@@ -87,7 +88,7 @@ class Reply:
 
     def first_audible(self, rate: int) -> Piece | None:
         """The first piece with sound in it: what ends the user's wait."""
-        return next((p for p in self.pieces if (_levels_dbfs(p.pcm, rate) > AUDIBLE_DBFS).any()), None)
+        return next((p for p in self.pieces if (levels_dbfs(p.pcm, rate) > AUDIBLE_DBFS).any()), None)
 
 
 class Player:
@@ -99,6 +100,8 @@ class Player:
     def __init__(self, rate: int) -> None:
         self.rate = rate
         """Hertz."""
+        self.tap: Callable[[float, Id, Pcm16], None] | None = None
+        """Gets all that is played: from when, of which response, and the sound."""
         self.replies: dict[Id, Reply] = {}
         """Every response so far, oldest first. A long-lived caller may remove those that have ended."""
         self._latest: Reply | None = None
@@ -169,10 +172,13 @@ class Player:
         started_s, played = self._run
         due = round((now_s - started_s) * self.rate) - played
         while self._playable() and due > 0:
-            _, piece = self._queue[0]
+            reply, piece = self._queue[0]
             if piece.started_s is None:
                 piece.started_s = started_s + played / self.rate
             step = min(due, len(piece.pcm) - piece.heard)
+            if self.tap:
+                sound = piece.pcm[piece.heard : piece.heard + step]
+                self.tap(started_s + played / self.rate, reply.response, sound)
             piece.heard += step
             played += step
             due -= step

@@ -4,16 +4,14 @@ import asyncio
 import csv
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
 
-import typer
 from pydantic import BaseModel, TypeAdapter
 from rich.console import Console
 from rich.table import Table
 
 from voice_agent.audio import Pcm16, ms_to_samples, read_audio
 from voice_agent.config import Eagerness, load_settings
-from voice_agent.errors import VoiceAgentError
+from voice_agent.errors import LabError
 from voice_agent.lab.cutoffs import BUDGET, PIPECAT_ASKS_S, Clip, Outcome, Silence, compare
 from voice_agent.lab.replay import Delays, Ear, Replay
 
@@ -50,37 +48,28 @@ class Labels(BaseModel):
 
 
 def endpoint(
-    folder: Annotated[
-        Path, typer.Argument(help="WAVs, at any depth; manifest.tsv beside them adds a summary.")
-    ],
-    json: Annotated[
-        Path | None, typer.Option("--json", help="Write an object for each recording here.")
-    ] = None,
-    kinds: Annotated[str, typer.Option(help="Kinds of the manifest that the summary is of.")] = KINDS,
-    eagerness: Annotated[Eagerness | None, typer.Option(help="In place of turn.eagerness.")] = None,
-    transcript_ms: Annotated[
-        float, typer.Option(help="When the transcript comes, after the silence it is asked at.")
-    ] = Delays().transcript_ms,
-    score_ms: Annotated[float, typer.Option(help="The same for smart-turn's score.")] = Delays().score_ms,
+    folder: Path,
+    json: Path | None,
+    kinds: str,
+    eagerness: Eagerness | None,
+    transcript_ms: float,
+    score_ms: float,
 ) -> None:
-    """Run recordings through the session's turn-taking, faster than real time.
+    """Run the recordings of `folder` through the session's turn-taking, write `json`, and print a summary.
 
-    The engines answer after fixed times on the recording's clock, so the decisions don't depend on the machine.
+    Raises:
+        VoiceAgentError: there are no recordings, or an engine or its weights failed.
     """
     paths = sorted(folder.rglob("*.wav"))
     if not paths:
-        raise typer.BadParameter(f"{folder}: no WAV files", param_hint="folder")
+        raise LabError(f"{folder}: no WAV files")
     delays = Delays(transcript_ms, score_ms)
-    try:
-        labels = read_manifest(folder / MANIFEST, kinds.split(","))
-        results, clips = asyncio.run(_replay_all(folder, paths, labels, delays, eagerness))
-    except VoiceAgentError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from error
+    labels = read_manifest(folder / MANIFEST, kinds.split(","))
+    results, clips = asyncio.run(_replay_all(folder, paths, labels, delays, eagerness))
     if json:
         json.write_bytes(TypeAdapter(list[Result]).dump_json(results))
     committed = sum(bool(result.decisions) for result in results)
-    typer.echo(f"{len(results)} recordings; {committed} with a turn")
+    print(f"{len(results)} recordings; {committed} with a turn")
     if clips:
         Console().print(summary(clips))
 

@@ -25,6 +25,7 @@ from voice_agent.config import load_settings
 from voice_agent.end_of_turn import LONGEST_MS, THRESHOLD, WEIGHTS, Terms, features
 from voice_agent.lab.cutoffs import BUDGET, THRESHOLDS, Clip, Outcome, best, by_evidence, judge
 from voice_agent.lab.endpoint import KINDS, MANIFEST, Labels, read_manifest
+from voice_agent.lab.noise import attenuated, clipped, one_over_f, rms
 from voice_agent.lab.replay import Delays, Ear, Moment, Replay
 
 Array: TypeAlias = NDArray[np.float64]
@@ -102,13 +103,9 @@ def telephone(pcm: Pcm16) -> Pcm16:
 
 def noisy(pcm: Pcm16, rng: np.random.Generator) -> Pcm16:
     """With noise whose power falls as 1/f, 10 to 25 dB below the speech, for as long as a decision takes."""
-    length = len(pcm) + round(LONGEST_MS * RATE / 1000)
-    spectrum = np.fft.rfft(rng.normal(size=length)) / np.sqrt(np.arange(1, length // 2 + 2))
-    noise = np.fft.irfft(spectrum, length)
-    level = np.sqrt(np.mean(np.square(pcm, dtype=float))) * 10 ** (-rng.uniform(10, 25) / 20)
-    mixed = np.pad(pcm, (0, length - len(pcm))) + noise * level / noise.std()
-    loud: Pcm16 = np.clip(mixed, -32768, 32767).astype(np.int16)
-    return loud
+    noise = one_over_f(len(pcm) + round(LONGEST_MS * RATE / 1000), rng)
+    level = attenuated(rms(pcm), rng.uniform(10, 25))
+    return clipped(np.pad(pcm, (0, len(noise) - len(pcm))) + noise * level)
 
 
 def cut(pcm: Pcm16, speech_end: float, rng: np.random.Generator) -> Pcm16:

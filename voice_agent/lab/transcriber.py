@@ -8,16 +8,15 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
-from typing import Annotated
 
 import numpy as np
-import typer
 from rich.console import Console
 from rich.table import Table
 
 from voice_agent.audio import RATE, Pcm16, read_audio
 from voice_agent.config import ModelsSettings, SttSettings, load_settings
 from voice_agent.errors import SettingsError
+from voice_agent.lab.words import count_errors
 from voice_agent.stages.transcriber import FasterWhisper
 
 WINDOWS = ("whole", "utterance")
@@ -39,14 +38,12 @@ class Figures:
     seconds: list[float] = field(default_factory=list)
 
 
-def transcriber(
-    folder: Annotated[Path, typer.Argument(help="Holds manifest.tsv with the columns path and transcript.")],
-    model: Annotated[str | None, typer.Option(help="Whisper model.")] = None,
-    beam: Annotated[int | None, typer.Option(help="Texts pursued at once.")] = None,
-    longest: Annotated[float, typer.Option(help="Leave out clips that are longer, seconds.")] = 14.0,
-    limit: Annotated[int | None, typer.Option(help="Take so many clips, spread over the manifest.")] = None,
-) -> None:
-    """Transcribe each clip on Whisper's whole window and on one of its own length, in turns, and compare."""
+def transcriber(folder: Path, model: str | None, beam: int | None, longest: float, limit: int | None) -> None:
+    """Transcribe each clip of `folder` on Whisper's whole window and on one of its own length, in turns, and compare.
+
+    Raises:
+        VoiceAgentError: there are no clips, or the engine or its weights failed.
+    """
     settings = load_settings()
     changes = {"model": model, "beam_size": beam}
     stt = settings.stt.model_copy(update={key: value for key, value in changes.items() if value is not None})
@@ -107,18 +104,9 @@ def speedup(figures: dict[str, Figures]) -> float:
 
 
 def word_error_rate(said: list[str], heard: list[str]) -> float:
-    """Errors for each word that was said, after Whisper's own normalization of English.
-
-    Raises:
-        SettingsError: the libraries that count them, which are the developers', are not installed.
-    """
-    try:
-        import jiwer
-        from whisper_normalizer.english import EnglishTextNormalizer
-    except ImportError as error:
-        raise SettingsError(f"{error.name} is not installed: pip install jiwer whisper-normalizer") from error
-    normalize = EnglishTextNormalizer()
-    return float(jiwer.wer([normalize(text) for text in said], [normalize(text) for text in heard]))
+    """Errors for each word that was said."""
+    counted = [count_errors(*pair) for pair in zip(said, heard, strict=True)]
+    return sum(errors for errors, _ in counted) / sum(words for _, words in counted)
 
 
 @asynccontextmanager
@@ -129,7 +117,3 @@ async def _started(stt: SttSettings, models: ModelsSettings, window: str) -> Asy
         yield engine
     finally:
         await engine.close()
-
-
-if __name__ == "__main__":
-    typer.run(transcriber)

@@ -15,6 +15,7 @@ from voice_agent.config import Eagerness
 from voice_agent.errors import VoiceAgentError
 from voice_agent.events import (
     Event,
+    Pong,
     ResponseAudio,
     ResponseEnded,
     ResponsePaused,
@@ -72,13 +73,22 @@ class Interrupt(_Message):
     type: Literal["interrupt"]
 
 
+class Ping(_Message):
+    """What time is it with you?"""
+
+    type: Literal["ping"]
+    id: int
+
+
 class Stop(_Message):
     """End the session."""
 
     type: Literal["stop"]
 
 
-ClientMessage: TypeAlias = Annotated[Start | Played | Text | Interrupt | Stop, Field(discriminator="type")]
+ClientMessage: TypeAlias = Annotated[
+    Start | Played | Text | Interrupt | Ping | Stop, Field(discriminator="type")
+]
 _client_message: Final[TypeAdapter[ClientMessage]] = TypeAdapter(ClientMessage)
 
 
@@ -180,6 +190,8 @@ async def _take(session: Session, message: ClientMessage | Pcm16) -> bool:
             session.read(message.text)
         case Interrupt():
             session.interrupt()
+        case Ping():
+            session.report(Pong(message.id, session.now_ms))
         case Start():
             raise BadMessage(
                 "late_start", "start: the session has begun; start goes first, on a new connection"
@@ -281,10 +293,13 @@ def _message(event: Event) -> dict[str, Any]:
                 "type": "timeline",
                 "turn": timeline.turn,
                 "response": timeline.response,
+                "server_ms": round(timeline.last_speech * 1000, 1),
                 "steps": timeline.steps(),
             }
         case SessionError(code, message):
             return {"type": "error", "code": code, "message": message}
+        case Pong(id, server_ms):
+            return {"type": "pong", "id": id, "server_ms": server_ms}
         case SessionEnded(reason):
             return {"type": "ended", "reason": reason}
         case ResponseAudio():

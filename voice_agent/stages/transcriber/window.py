@@ -25,7 +25,8 @@ HOP: Final = 160
 FRAMES: Final = WINDOW_S * RATE // HOP
 SILENCE_FRAMES: Final = 250
 """Silence after the utterance that is encoded with it: 2.5 s. With 1.5 to 4 s base makes 9.3 to 11.4 % word errors and
-tiny.en 11.2 to 11.8 %, in no order; with one second more. It is no shorter than `voice`, so that nothing of that is heard after the utterance."""
+tiny.en 11.2 to 11.8 %, in no order (see `docs/latency.md`). It is no shorter than `voice`, so that nothing of that is
+heard after the utterance."""
 MAX_TOKENS: Final = 220
 """Of a window's text: what Whisper's 448 leave beside a full prompt (223) and the special tokens (5)."""
 
