@@ -12,9 +12,9 @@ from voice_agent.config import TurnSettings
 from voice_agent.end_of_turn import Evidence
 from voice_agent.turn_taking import (
     DECIDE_LATEST_MS,
+    DECIDE_MS,
     ENOUGH_MS,
     FLOOR_TRANSITIONS,
-    INSISTS_MS,
     NO_WORDS_MS,
     TRANSITIONS,
     AskIfThere,
@@ -259,23 +259,17 @@ def test_without_an_answer_in_time_speech_that_goes_on_interrupts_and_a_sound_th
 def test_who_insists_is_heard_even_if_the_transcriber_finds_no_words() -> None:
     turns = agent_speaking()
     heard: list[Decision] = []
-    for _ in range(INSISTS_MS // FRAME_MS):
+    for _ in range(DECIDE_LATEST_MS // FRAME_MS):
         heard += turns.frame(0.9)
         heard += turns.looked("")
-    assert without(heard, Look) == [Onset(0), Pause(), Resume(), Interrupt()]
+    assert without(heard, Look) == [Onset(0), Pause(), Interrupt()]
 
 
 def test_a_hum_in_which_a_look_found_no_words_does_not_stop_the_agent() -> None:
     turns = agent_speaking()
-    heard = (
-        speak(turns, ENOUGH_MS + 60)
-        + turns.looked("")
-        + speak(turns, 60)
-        + turns.looked("")
-        + speak(turns, 100)
-    )
-    assert without(heard, Look) == [Onset(0), Pause(), Resume()]
-    assert Interrupt() not in stay_silent(turns, 300) + turns.transcribed("")
+    heard = speak(turns, ENOUGH_MS + 60) + turns.looked("") + stay_silent(turns, DECIDE_MS - ENOUGH_MS - 60)
+    assert [decision for decision in heard if isinstance(decision, Pause | Resume)] == [Pause(), Resume()]
+    assert Interrupt() not in heard + stay_silent(turns, 300) + turns.transcribed("")
     assert turns.floor is Floor.AGENT
 
 

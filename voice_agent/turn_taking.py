@@ -153,12 +153,10 @@ PARTIAL_EVERY_MS: Final = 600
 DECIDE_MS: Final = 500
 """From the onset over the agent to the decision to stop or go on."""
 DECIDE_LATEST_MS: Final = 800
-"""The same where no look has come back by then that had enough to go by."""
+"""The same where the user goes on without words, or no look has come back that had enough to go by."""
 ENOUGH_MS: Final = 360
-"""Speech over the agent in which a look finds words if there are any. Where none came back in time, so much of it stops
-the agent if it goes on: a cough is over by then."""
-INSISTS_MS: Final = 1200
-"""Speech over the agent that stops it without words, too: no hum is that long."""
+"""Speech over the agent in which a look finds words if there are any, and that stops the agent without words, too, if
+it goes on for `DECIDE_LATEST_MS`: a cough is over by then, and so is a hum."""
 NO_WORDS_MS: Final = 600
 """Silence after which an utterance without words is forgotten."""
 KNOWN_PAUSES: Final = 16
@@ -410,16 +408,13 @@ class TurnTaking:
 
     def _by_time(self, since_onset: int) -> bool | None:
         """The decision that can't wait any longer."""
-        if self.floor is not Floor.HELD:
-            return self._insists(INSISTS_MS) or None
-        known = self._words or self._echo or self._wordless
-        if since_onset < ms_to_samples(DECIDE_MS if known else DECIDE_LATEST_MS):
+        known = self._words or self._echo
+        soon = known or (self._wordless and not self.run)
+        if self.floor is not Floor.HELD or since_onset < ms_to_samples(
+            DECIDE_MS if soon else DECIDE_LATEST_MS
+        ):
             return None
-        return not known and self._insists(ENOUGH_MS)
-
-    def _insists(self, ms: float) -> bool:
-        """Whether the user, who is not only showing that they listen, has said so much and goes on."""
-        return not (self._words or self._echo) and self.run > 0 and self._voiced >= ms_to_samples(ms)
+        return not known and self.run > 0 and self._voiced >= ms_to_samples(ENOUGH_MS)
 
     def _is_backchannel(self) -> bool:
         """Whether the user only shows that they listen. In reply to a question it is an answer."""

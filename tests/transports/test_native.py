@@ -161,6 +161,16 @@ def test_typed_text_is_answered_with_the_given_instructions(client: TestClient, 
     ]
 
 
+def test_a_ping_is_answered_on_the_clock_of_the_timelines(wire: WebSocketTestSession) -> None:
+    wire.send_json({"type": "text", "text": "hello"})
+    timeline = until(wire, "timeline")[-1]
+    wire.send_json({"type": "ping", "id": 7})
+    pong = until(wire, "pong")[-1]
+    assert pong["id"] == 7
+    since_ms = pong["server_ms"] - timeline["server_ms"]
+    assert timeline["steps"]["response_end"] <= since_ms < timeline["steps"]["response_end"] + 5000
+
+
 def test_interrupt_ends_the_response_and_playback_decides_what_was_heard(
     wire: WebSocketTestSession, script: Script
 ) -> None:
