@@ -267,7 +267,8 @@ def test_who_insists_is_heard_even_if_the_transcriber_finds_no_words() -> None:
 
 def test_a_hum_in_which_a_look_found_no_words_does_not_stop_the_agent() -> None:
     turns = agent_speaking()
-    heard = speak(turns, ENOUGH_MS + 60) + turns.looked("") + stay_silent(turns, DECIDE_MS - ENOUGH_MS - 60)
+    heard = speak(turns, 200) + turns.looked("") + speak(turns, ENOUGH_MS - 180) + turns.looked("")
+    heard += stay_silent(turns, DECIDE_MS - ENOUGH_MS - 20)
     assert [decision for decision in heard if isinstance(decision, Pause | Resume)] == [Pause(), Resume()]
     assert Interrupt() not in heard + stay_silent(turns, 300) + turns.transcribed("")
     assert turns.floor is Floor.AGENT
