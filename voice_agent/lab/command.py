@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -169,21 +170,26 @@ def passed(result: Result) -> bool:
 
 def _print(result: Result, baseline: Result | None) -> None:
     console = Console()
-    summary = Table("sessions", "turns", "failed", "p50", "p90", "p95", "word errors", "CPU", "memory")
+    summary = Table(box=box.SIMPLE)
+    headings = ("sessions", "turns", "failed", "p50 ms", "p90 ms", "p95 ms", "word errors", "CPU s/min", "MB")
+    for heading in headings:
+        summary.add_column(heading, justify="right")
     for level in result.levels:
         found = summarize(level)
         times = [found.percentile(percent).ms for percent in (50, 90, 95)]
         errors, cpu = found.word_error_rate, found.cpu_s_per_session_minute
         summary.add_row(
-            f"{level.sessions}{' (unfinished)' * level.unfinished}",
+            f"{level.sessions}{'*' * level.unfinished}",
             str(found.turns),
             str(found.failed),
-            *("" if ms is None else f"{ms:.0f} ms" for ms in times),
-            "" if errors is None else f"{errors:.1%}",
-            "" if cpu is None else f"{cpu:.1f} s/min",
-            "" if found.memory_mb is None else f"{found.memory_mb:.0f} MB",
+            *("-" if ms is None else f"{ms:.0f}" for ms in times),
+            "-" if errors is None else f"{errors:.1%}",
+            "-" if cpu is None else f"{cpu:.1f}",
+            "-" if found.memory_mb is None else f"{found.memory_mb:.0f}",
         )
     console.print(summary)
+    if any(level.unfinished for level in result.levels):
+        console.print("* ended before all was said")
     for turn in result.turns:
         if not turn.passed:
             console.print(f"[red]failed[/] {escape(_named(turn))}: {escape('; '.join(complaints(turn)))}")

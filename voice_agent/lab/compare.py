@@ -12,13 +12,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Final, Literal
 
 import numpy as np
-import typer
 from pydantic import ValidationError
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from voice_agent.errors import LabError
@@ -316,22 +313,6 @@ def read_result(path: Path) -> Result:
             f"{path} is not the result of a run: {str(error).splitlines()[0]}. Give a file that "
             "`voice-agent lab run --json` wrote"
         ) from error
-
-
-def compare_command(
-    old: Annotated[Path, typer.Argument(help="What `lab run --json` wrote before.")],
-    new: Annotated[Path, typer.Argument(help="What it wrote after.")],
-) -> None:
-    """Say which differences between two runs are real, and which are noise. Exits with 1 if something got worse."""
-    console = Console()
-    try:
-        found = compare(read_result(old), read_result(new))
-    except LabError as error:
-        console.print(f"[red]error:[/] {escape(str(error))}")
-        raise typer.Exit(2) from error
-    console.print(table(found))
-    console.print(escape(found.verdict), highlight=False)
-    raise typer.Exit(1 if found.regressed else 0)
 
 
 def table(found: Comparison) -> Table:

@@ -1,0 +1,27 @@
+"""The short scenarios, as CI runs them: a server of the lab's own, real engines, and the verdict."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from voice_agent.lab.result import Result
+
+PROJECT = Path(__file__).parents[2]
+
+
+@pytest.mark.engines
+def test_the_short_scenarios_are_met(tmp_path: Path) -> None:
+    files = {name: tmp_path / f"lab.{name}" for name in ("json", "html", "xml")}
+    command = [sys.executable, "-m", "voice_agent", "lab", "run", "scenarios", "--short"]
+    options = ["--json", files["json"], "--report", files["html"], "--junit", files["xml"]]
+    done = subprocess.run([*command, *options], cwd=PROJECT, capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = Result.model_validate_json(files["json"].read_bytes())
+    assert len({turn.dialogue for turn in result.turns}) == 4
+    assert all(turn.steps for turn in result.turns if turn.outcome == "answered")
+    (level,) = result.levels
+    assert level.server.cpu_s and level.server.memory_mb and level.server.prepared
+    assert "data:audio" in files["html"].read_text() or "audio/mpeg" in files["html"].read_text()
+    assert "<testsuite" in files["xml"].read_text()
