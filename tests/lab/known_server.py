@@ -14,7 +14,7 @@ from fastapi import FastAPI, WebSocket
 from tests.scripted import Script
 from voice_agent.agent import Agent
 from voice_agent.config import Settings
-from voice_agent.transports import native
+from voice_agent.transports import native, twilio
 
 STOP_MS = Settings().turn.stop_ms
 TRANSCRIPT_MS = 150
@@ -57,6 +57,10 @@ def main(port: int, ms: float) -> None:
     @app.websocket("/ws")
     async def _ws(socket: WebSocket) -> None:
         await native.serve(socket, serving)
+
+    @app.websocket("/telephony/twilio")
+    async def _twilio(socket: WebSocket) -> None:
+        await twilio.serve(socket, serving)
 
     @app.get("/readyz")
     async def _readyz() -> dict[str, str]:

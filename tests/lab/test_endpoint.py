@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from tests.fixtures import packaged
 from tests.scripted import ScriptedVad, silence, speech
 from voice_agent.audio import FRAME, RATE, Pcm16, read_audio, samples_to_ms, write_wav
-from voice_agent.config import Settings
+from voice_agent.config import Settings, TurnSettings
 from voice_agent.end_of_turn import THRESHOLD, Evidence
 from voice_agent.lab.cli import lab_app
 from voice_agent.lab.cutoffs import (
@@ -109,12 +109,12 @@ async def test_answers_come_when_they_are_said_to_come() -> None:
     with_score = next(moment for moment in replay.moments if moment.evidence.audio is not None)
     with_text = next(moment for moment in replay.moments if moment.evidence.text is not None)
     assert with_score.evidence.silence_ms == pytest.approx(120 + 100, abs=20)
-    assert with_text.evidence.silence_ms == pytest.approx(120 + 300, abs=20)
+    assert with_text.evidence.silence_ms == pytest.approx(TurnSettings().stop_ms + 300, abs=20)
 
 
 async def test_an_engine_whose_answer_would_come_too_late_is_not_asked() -> None:
     listener, writer = ear({9000: QUESTION})
-    await listener.replay(recording(1000, 200, 1000), DELAYS)
+    await listener.replay(recording(1000, 100, 1000), DELAYS)
     assert len(writer.asked) == 1
 
 

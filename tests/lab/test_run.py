@@ -85,6 +85,24 @@ def test_a_known_delay_is_measured(url: str) -> None:
     assert all(turn.word_errors == 0 and turn.words for turn in level.turns)
 
 
+def test_a_known_delay_is_measured_on_a_phone_line_as_well(url: str) -> None:
+    """The resampler to 8 kHz holds back 2 ms, so the last speech reaches the server with the next frame."""
+    level = level_of(url.replace("/ws", "/telephony/twilio"), CALLS, options=Options(wire="twilio"))
+    assert [turn.outcome for turn in level.turns] == ["answered"] * 4
+    assert median(turn.voice_to_voice_ms or 0 for turn in level.turns) == pytest.approx(KNOWN_MS + 20, abs=25)
+    assert all(500 < (turn.reply_ms or 0) < 800 and not turn.underruns for turn in level.turns)
+
+
+def test_speech_over_a_reply_stops_it_on_a_phone_line_as_well(url: str) -> None:
+    acts = (said(), said(over_reply_ms=100, expect=Expect(stops_within_ms=600)))
+    call = [Call("barge-in", acts)]
+    first, second = level_of(
+        url.replace("/ws", "/telephony/twilio"), call, options=Options(wire="twilio")
+    ).turns
+    assert first.reply_ms is not None and 100 < first.reply_ms < 600
+    assert second.outcome == "answered" and second.passed
+
+
 def test_the_servers_steps_are_on_the_clients_clock(url: str) -> None:
     level = level_of(url, CALLS)
     steps = {step: median(turn.steps[step] for turn in level.turns) for step in level.turns[0].steps}

@@ -15,7 +15,7 @@ PROJECT = Path(__file__).parents[2]
 def test_the_short_scenarios_are_met(tmp_path: Path) -> None:
     files = {name: tmp_path / f"lab.{name}" for name in ("json", "html", "xml")}
     command = [sys.executable, "-m", "voice_agent", "lab", "run", "scenarios", "--short"]
-    options = ["--json", files["json"], "--report", files["html"], "--junit", files["xml"]]
+    options = [f"--json={files['json']}", f"--report={files['html']}", f"--junit={files['xml']}"]
     done = subprocess.run([*command, *options], cwd=PROJECT, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stdout + done.stderr
     result = Result.model_validate_json(files["json"].read_bytes())

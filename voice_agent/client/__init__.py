@@ -7,7 +7,7 @@
 Every time here is in seconds on the running event loop's clock, so a test that drives that clock drives all.
 """
 
-from voice_agent.client.connection import Arrived, Client, NoServerError
+from voice_agent.client.connection import Client, NoServerError
 from voice_agent.client.exchange import Exchange, hold_exchange
 from voice_agent.client.messages import (
     Ended,
@@ -29,6 +29,8 @@ from voice_agent.client.messages import (
 )
 from voice_agent.client.microphone import Microphone, Spoken
 from voice_agent.client.player import Piece, Player, Reply, speech_bounds
+from voice_agent.client.twilio import TwilioClient
+from voice_agent.client.wire import Arrived, Wire
 
 __all__ = [
     "Arrived",
@@ -56,6 +58,8 @@ __all__ = [
     "Spoken",
     "Timeline",
     "Transcript",
+    "TwilioClient",
+    "Wire",
     "hold_exchange",
     "speech_bounds",
 ]

@@ -6,7 +6,7 @@ import json
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -14,8 +14,9 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
 
 from voice_agent.audio import RATE, Pcm16
-from voice_agent.client.messages import Error, Pause, Ready, ServerError, ServerEvent, parse
+from voice_agent.client.messages import Error, Pause, Ready, ServerError, parse
 from voice_agent.client.player import Player
+from voice_agent.client.wire import Arrived
 from voice_agent.errors import VoiceAgentError
 
 OUTPUT_RATE: Final = 24_000
@@ -37,13 +38,6 @@ class NoServerError(VoiceAgentError):
     """No voice agent answers at the address."""
 
 
-class Arrived(NamedTuple):
-    """A message of the server, and when it came."""
-
-    at_s: float
-    event: ServerEvent
-
-
 class Client:
     """One session with a voice agent: audio and commands out, events in, replies to a simulated player.
 
@@ -56,6 +50,7 @@ class Client:
 
     ready: Ready
     player: Player
+    reports_speech: Final = True
 
     def __init__(
         self,
@@ -87,10 +82,10 @@ class Client:
                 max_size=MAX_MESSAGE_BYTES,
                 open_timeout=OPEN_TIMEOUT_S,
                 close_timeout=CLOSE_TIMEOUT_S,
-                proxy=None if _is_loopback(self._url) else True,
+                proxy=None if is_loopback(self._url) else True,
             )
         except (OSError, InvalidHandshake, InvalidURI) as error:
-            raise NoServerError(f"no voice agent answers at {self._url}: {_reason(error)}") from error
+            raise NoServerError(f"no voice agent answers at {self._url}: {reason(error)}") from error
         try:
             async with asyncio.timeout(OPEN_TIMEOUT_S):
                 with suppress(ServerError):  # a full server has closed already; it said why, so read that
@@ -161,14 +156,14 @@ class Client:
         try:
             await self._socket.send(message if isinstance(message, bytes) else json.dumps(message))
         except ConnectionClosed as error:
-            raise ServerError(_closing(error)) from error
+            raise ServerError(closing(error)) from error
 
     async def _first_message(self) -> Ready:
         while True:
             try:
                 message = await self._socket.recv()
             except ConnectionClosed as error:
-                raise ServerError(_closing(error)) from error
+                raise ServerError(closing(error)) from error
             match parse(message) if isinstance(message, str) else None:
                 case Ready() as ready:
                     return ready
@@ -195,7 +190,7 @@ class Client:
                             await self._acknowledge()
                 self._sound.set()
         except ConnectionClosed as error:
-            raise ServerError(_closing(error)) from error
+            raise ServerError(closing(error)) from error
         except ServerError:
             await self._socket.close(1002)
             raise
@@ -218,14 +213,15 @@ class Client:
             await self._send({"type": "played", "response": response, "ms": ms})
 
 
-def _is_loopback(url: str) -> bool:
+def is_loopback(url: str) -> bool:
+    """Whether it is on this machine: then no proxy is asked."""
     host = urlsplit(url).hostname or ""
     with suppress(ValueError):
         return ipaddress.ip_address(host).is_loopback
     return host == "localhost"
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """What is wrong, without Python's or the system's numbering."""
     match error:
         case TimeoutError():
@@ -238,7 +234,7 @@ def _reason(error: Exception) -> str:
             return str(error)
 
 
-def _closing(error: ConnectionClosed) -> str:
+def closing(error: ConnectionClosed) -> str:
     """Why the connection ended, as the server gave it."""
     if error.rcvd is None:
         return "the connection to the server was lost"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from voice_agent.audio import Pcm16
-from voice_agent.client.connection import Arrived, Client
+from voice_agent.client.connection import Client
 from voice_agent.client.messages import (
     Error,
     Id,
@@ -20,6 +20,7 @@ from voice_agent.client.messages import (
 )
 from voice_agent.client.microphone import Microphone
 from voice_agent.client.player import speech_bounds
+from voice_agent.client.wire import Arrived
 
 NO_SPEECH_S: Final = 3.0
 """Silence, with nothing under way, after which a recording counts as unanswered. Speech is reported within a
@@ -74,6 +75,10 @@ class Exchange:
         """Something was begun that is not finished: speech, its transcript, the response to it."""
         in_reply = self.reply is not None and self.ended is None
         return self._speaking or self._untranscribed or bool(self._unanswered) or in_reply
+
+    def expect_reply(self) -> None:
+        """Wait for one although the server does not report speech."""
+        self._untranscribed = True
 
     def take(self, arrived: Arrived) -> None:
         """Take note of an event."""

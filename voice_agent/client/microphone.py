@@ -9,8 +9,8 @@ from typing import Self
 import numpy as np
 
 from voice_agent.audio import FRAME_MS, Pcm16, frames, ms_to_samples
-from voice_agent.client.connection import Client
 from voice_agent.client.messages import ServerError
+from voice_agent.client.wire import Wire
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Microphone:
     Frame n is due n x 20 ms after the first, so lateness never adds up; what is late is sent at once.
     """
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Wire) -> None:
         self._client = client
         self._frames: deque[Pcm16] = deque()
         self._sent_s: list[float] = []

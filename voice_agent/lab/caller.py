@@ -27,13 +27,15 @@ from voice_agent.client import (
     Resume,
     ServerError,
     Timeline,
+    TwilioClient,
+    Wire,
 )
 from voice_agent.client.exchange import TICK_S
 from voice_agent.client.player import AUDIBLE_DBFS, WINDOW_MS, levels_dbfs
 from voice_agent.errors import LabError
 from voice_agent.lab.impairment import Line
 from voice_agent.lab.noise import speech_level
-from voice_agent.lab.result import Outcome, Turn, Underrun
+from voice_agent.lab.result import Outcome, Turn, Underrun, WireName
 from voice_agent.lab.scenario import Expect
 
 RATE: Final = 16_000
@@ -104,7 +106,7 @@ class _Sound:
 class _Microphone(Microphone):
     """Sends what a bad line lets through, late as it is."""
 
-    def __init__(self, client: Client, line: Line) -> None:
+    def __init__(self, client: Wire, line: Line) -> None:
         super().__init__(client)
         self.line = line
         self.sent: list[tuple[float, Pcm16]] = []
@@ -140,7 +142,7 @@ class _Microphone(Microphone):
 class Caller:
     """One call. Made by `calling`."""
 
-    def __init__(self, client: Client, microphone: _Microphone, timeout_s: float) -> None:
+    def __init__(self, client: Wire, microphone: _Microphone, timeout_s: float) -> None:
         self._client = client
         self._microphone = microphone
         self._timeout_s = timeout_s
@@ -255,6 +257,8 @@ class Caller:
             spoken = await self._microphone.say(act.pcm)
             done.onset_s, done.speech_s = spoken.sent_at(start), spoken.sent_at(end - 1)
         done.exchange.said_s, done.exchange.speech_s = self._clock(), done.speech_s
+        if len(act.pcm) and not (self._client.reports_speech or act.expect.no_reply or act.expect.goes_on):
+            done.exchange.expect_reply()
 
     async def _until_over(self, exchange: Exchange) -> None:
         """Until the reply was played, or none can be expected any more."""
@@ -393,31 +397,28 @@ def _outcome(turn: Turn) -> Outcome:
 
 
 @asynccontextmanager
-async def calling(
-    url: str, line: Line, timeout_s: float, instructions: str | None = None
-) -> AsyncIterator[Caller]:
+async def calling(url: str, wire: WireName, line: Line, timeout_s: float) -> AsyncIterator[Caller]:
     """A call for as long as the context lasts.
 
     Args:
         url: of the server, `ws://` or `wss://`.
+        wire: what is spoken there.
         line: what the caller's audio goes through.
         timeout_s: how long to wait for a reply while nothing at all comes.
-        instructions: in place of the server's system prompt.
 
     Raises:
         NoServerError: no voice agent answers at `url`.
         ServerError: the server refused the session.
         LabError: it does not take the rate.
     """
-    async with Client(url, input_rate=RATE, output_rate=RATE, instructions=instructions) as client:
+    connection = TwilioClient(url) if wire == "twilio" else Client(url, input_rate=RATE, output_rate=RATE)
+    async with connection as client:
         if (client.ready.input_rate, client.ready.output_rate) != (RATE, RATE):
             raise LabError(f"{url} does not hear and speak at {RATE} Hz")
         async with _Microphone(client, line) as microphone:
             caller = Caller(client, microphone, timeout_s)
-            tasks = [
-                asyncio.create_task(task)
-                for task in (caller.follow(), caller.ask_the_time(), microphone.carry())
-            ]
+            jobs = (caller.follow(), caller.ask_the_time(), microphone.carry())
+            tasks = [asyncio.create_task(job) for job in jobs]
             try:
                 yield caller
             finally:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import typer
 from rich.console import Console
@@ -49,6 +49,9 @@ def run(
         ),
     ],
     url: Annotated[str | None, typer.Option(help="WebSocket of a server; by default one is started.")] = None,
+    wire: Annotated[
+        Literal["native", "twilio"], typer.Option(help="What is spoken with it: docs/protocol.md.")
+    ] = "native",
     sessions: Annotated[str, typer.Option(help="How many at once, one level each.", callback=_numbers)] = "1",
     repeat: Annotated[int, typer.Option(min=1, help="How often each caller says everything.")] = 1,
     limit: Annotated[int | None, typer.Option(min=1, help="Take so many calls, spread over all.")] = None,
@@ -94,6 +97,7 @@ def run(
         options = command.options(
             repeat,
             timeout,
+            wire,
             report is not None,
             {
                 "jitter_ms": jitter,

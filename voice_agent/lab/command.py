@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic import ValidationError
 from rich import box
@@ -25,17 +25,22 @@ from voice_agent.lab.fixtures import read_fixtures
 from voice_agent.lab.impairment import Impairment
 from voice_agent.lab.junit import write_junit
 from voice_agent.lab.report import write_report
-from voice_agent.lab.result import Level, Result, Turn
+from voice_agent.lab.result import Level, Result, Turn, WireName
 from voice_agent.lab.run import Call, Options, call_in, call_of, put_together, ramp_levels, run_level
 from voice_agent.lab.scenarios import Speech, load_scenarios
 from voice_agent.lab.server import Server, own_server
 from voice_agent.lab.statistics import complaints, summarize
 
+PATHS: Final[Mapping[WireName, str]] = {"native": "/ws", "twilio": "/telephony/twilio"}
+"""Where our own server speaks each wire."""
 
-def options(repeats: int, timeout_s: float, audio: bool, impairment: Mapping[str, Any]) -> Options:
+
+def options(
+    repeats: int, timeout_s: float, wire: WireName, audio: bool, impairment: Mapping[str, Any]
+) -> Options:
     """How calls are made. Raises `LabError` for an impairment that can't be."""
     try:
-        return Options(repeats, Impairment.model_validate(dict(impairment)), timeout_s, audio)
+        return Options(repeats, Impairment.model_validate(dict(impairment)), timeout_s, wire, audio)
     except ValidationError as error:
         first = error.errors()[0]
         name = "--" + str(first["loc"][0]).split("_")[0] + ": " if first["loc"] else ""
@@ -73,7 +78,7 @@ async def _measure(
     calls = await _calls(fixtures, short)
     calls = calls[:: max(1, len(calls) // limit)][:limit] if limit else calls
     levels: list[Level] = []
-    async with _serving(url) as server:
+    async with _serving(url, options.wire) as server:
         with _progress() as progress:
 
             async def level(count: int) -> Level:
@@ -115,12 +120,12 @@ def _holds_scenarios(path: Path) -> bool:
 
 
 @asynccontextmanager
-async def _serving(url: str | None) -> AsyncIterator[Server]:
+async def _serving(url: str | None, wire: WireName) -> AsyncIterator[Server]:
     if url:
         yield Server(url)
         return
     with Console(stderr=True).status("Starting a server ..."):
-        context = own_server()
+        context = own_server(PATHS[wire])
         server = await context.__aenter__()
     try:
         yield server

@@ -8,6 +8,9 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+WireName = Literal["native", "twilio"]
+"""What is spoken with the server: see docs/protocol.md."""
+
 Outcome = Literal["answered", "no_reply", "cut_in", "failed"]
 """Of a turn. `cut_in`: the reply was audible before the user had finished. `failed`: the server reported an error or
 was lost. A turn that no reply was wanted to is `no_reply` as well: its expectations say whether that was right."""
@@ -141,7 +144,7 @@ class Result(BaseModel):
     """Of the project, with the commit where it is a git checkout."""
     url: str
     """Of the server."""
-    wire: str = "native"
+    wire: WireName = "native"
     machine: Machine
     impairment: dict[str, float | bool | str] = {}
     """What was done to the audio on its way; empty for a good line."""

@@ -19,7 +19,7 @@ from voice_agent.client import NoServerError, ServerError
 from voice_agent.lab.caller import RATE, Act, calling
 from voice_agent.lab.fixtures import Dialogue, Utterance
 from voice_agent.lab.impairment import Impairment, Line
-from voice_agent.lab.result import Expectation, Level, Machine, Result, Turn
+from voice_agent.lab.result import Expectation, Level, Machine, Result, Turn, WireName
 from voice_agent.lab.scenario import Expect, Scenario
 from voice_agent.lab.server import Server
 from voice_agent.lab.words import count_errors
@@ -81,6 +81,7 @@ class Options:
     repeats: int = 1
     impairment: Impairment = field(default_factory=Impairment)
     timeout_s: float = 30.0
+    wire: WireName = "native"
     audio: bool = False
     """Keep what could be heard, for the report."""
 
@@ -107,7 +108,7 @@ async def run_level(
         call = calls[number]
         line = Line(options.impairment, RATE, (repeat * sessions + session) * len(calls) + number)
         try:
-            async with calling(server.url, line, options.timeout_s) as caller:
+            async with calling(server.url, options.wire, line, options.timeout_s) as caller:
                 await caller.perform(call.acts)
                 made = caller.turns(call.name, audio=options.audio)
                 late_s.extend(caller.late_s)
@@ -270,6 +271,7 @@ def put_together(
         command=command,
         version=version(),
         url=url,
+        wire=options.wire,
         machine=machine(),
         impairment=options.impairment.as_dict(),
         repeats=options.repeats,

@@ -112,8 +112,8 @@ class Meter:
 
 
 @asynccontextmanager
-async def own_server() -> AsyncIterator[Server]:
-    """A server with the settings in force, on a port of its own; ended when the context is left.
+async def own_server(path: str = "/ws") -> AsyncIterator[Server]:
+    """A server, called at `path`, with the settings in force, on a port of its own; ended when the context is left.
 
     Raises:
         LabError: it did not become ready; the message has the end of its log.
@@ -126,7 +126,7 @@ async def own_server() -> AsyncIterator[Server]:
             if not await _ready(process, port):
                 last = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
                 raise LabError(f"the server did not become ready; the end of its log:\n{last}")
-            yield Server(f"ws://127.0.0.1:{port}/ws", psutil.Process(process.pid))
+            yield Server(f"ws://127.0.0.1:{port}{path}", psutil.Process(process.pid))
         finally:
             await asyncio.shield(asyncio.to_thread(_end, process))
 
