@@ -169,13 +169,16 @@ async def test_a_cancelled_request_that_waits_is_dropped(
         return infer(pcm, *rest)
 
     monkeypatch.setattr(whisper, "_infer", counting)
-    running = asyncio.create_task(whisper.transcribe(np.full(2 * RATE, 100, np.int16)))
+    running = [
+        asyncio.create_task(whisper.transcribe(np.full(2 * RATE, 100, np.int16)))
+        for _ in range(SttSettings().workers)
+    ]
     waiting = asyncio.create_task(whisper.transcribe(np.full(3 * RATE, 100, np.int16)))
     last = asyncio.create_task(whisper.transcribe(np.full(4 * RATE, 100, np.int16)))
-    await asyncio.sleep(0)  # all three have been queued, for the one worker
+    await asyncio.sleep(0)  # all have been queued
     waiting.cancel()
-    await asyncio.gather(running, last)
-    assert begun == [2.0, 4.0]
+    await asyncio.gather(*running, last)
+    assert begun == [2.0] * len(running) + [4.0]
     assert waiting.cancelled()
 
 
