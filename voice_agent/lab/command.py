@@ -176,7 +176,7 @@ def passed(result: Result) -> bool:
 def _print(result: Result, baseline: Result | None) -> None:
     console = Console()
     summary = Table(box=box.SIMPLE)
-    headings = ("sessions", "turns", "failed", "p50 ms", "p90 ms", "p95 ms", "word errors", "CPU s/min", "MB")
+    headings = ("at once", "turns", "failed", "p50 ms", "p90 ms", "p95 ms", "WER", "CPU s/min", "MB")
     for heading in headings:
         summary.add_column(heading, justify="right")
     for level in result.levels:
