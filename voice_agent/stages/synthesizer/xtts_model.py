@@ -68,7 +68,7 @@ def download(directory: Path) -> Path:
     return Path(weights).parent
 
 
-class _Stop(StoppingCriteria):  # type: ignore[misc]
+class _Stop(StoppingCriteria):  # type: ignore[misc, unused-ignore]  # untyped where it is not installed
     """Ends the generation of tokens once an event is set."""
 
     def __init__(self, stop: threading.Event) -> None:
