@@ -177,6 +177,8 @@ class Caller:
         )
         self.log: list[tuple[float, Event]] = []
         self.responses: dict[str, Played] = {}
+        self.held: list[tuple[float, float]] = []
+        """When the button was pressed and released."""
         self.now_playing: str | None = None
         self.paused = False
         self.session: Session
@@ -195,8 +197,8 @@ class Caller:
 
     async def _act(self) -> None:
         match self.chance.choices(
-            ("ask", "hesitate", "noise", "backchannel", "wait", "type", "interrupt"),
-            (8, 3, 2, 2, 6, 0.3, 0.3),
+            ("ask", "hesitate", "push", "noise", "backchannel", "wait", "type", "interrupt"),
+            (8, 3, 2, 3, 3, 6, 0.3, 0.3),
         )[0]:
             case "ask":
                 await self._say(self.chance.choice(UTTERANCES), self.chance.randint(200, 2500))
@@ -204,6 +206,8 @@ class Caller:
                 await self._say("I would like to", self.chance.randint(300, 1500))
                 await self._send(silence(self.chance.randint(100, 1200)))
                 await self._say("I would like to book a table", self.chance.randint(300, 1500))
+            case "push":
+                await self._push_to_talk()
             case "noise":
                 await self._say("", self.chance.randint(20, 500))
             case "backchannel":
@@ -215,6 +219,17 @@ class Caller:
             case "interrupt":
                 self.session.interrupt()
         await self._send(silence(self.chance.choice((100, 400, 1500, 3000))))
+
+    async def _push_to_talk(self) -> None:
+        clock = asyncio.get_running_loop().time
+        self.session.push_to_talk(True)
+        pressed = clock()
+        await self._send(silence(self.chance.randint(0, 500)))
+        await self._say(self.chance.choice(("", *UTTERANCES)), self.chance.randint(20, 2500))
+        await self._send(silence(self.chance.choice((0, 0, 100, 2000))))
+        self.held.append((pressed, clock()))
+        self.session.push_to_talk(False)
+        await self._send(speech(self.chance.choice((0, 0, 40, 100))))  # what was under way
 
     async def _say(self, text: str, ms: int) -> None:
         self.transcriber.saying = text

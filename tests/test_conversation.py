@@ -1,9 +1,13 @@
 """What the language model sees of the history."""
 
+from itertools import pairwise
+from typing import Literal
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from voice_agent.conversation import CHARS_PER_TOKEN, Conversation
+from voice_agent.stages.generator import Message
 
 
 def contents(conversation: Conversation) -> list[tuple[str, str]]:
@@ -28,6 +32,37 @@ def test_what_was_said_to_nobody_is_not_kept() -> None:
     conversation = Conversation("", 1000)
     conversation.add_assistant("Sorry?")
     assert contents(conversation)[1:] == []
+
+
+def test_a_history_is_taken_as_if_it_had_been_said_here() -> None:
+    conversation = Conversation(
+        "",
+        1000,
+        [
+            Message("assistant", "Hello!"),
+            Message("user", "I'd like"),
+            Message("user", "a coffee"),
+            Message("assistant", "Here it is."),
+            Message("assistant", "Anything else?"),
+        ],
+    )
+    assert contents(conversation)[1:] == [
+        ("user", "I'd like a coffee"),
+        ("assistant", "Here it is. Anything else?"),
+    ]
+    assert (conversation.unanswered, conversation.agent_said) == ("", "Here it is. Anything else?")
+    conversation.add_user("no")
+    assert (conversation.unanswered, conversation.agent_said) == ("no", "")
+
+
+@given(st.lists(st.tuples(st.sampled_from(["user", "assistant"]), st.integers(1, 400)), max_size=60))
+def test_a_long_history_is_cut_to_the_budget(said: list[tuple[Literal["user", "assistant"], int]]) -> None:
+    conversation = Conversation("system", 100, [Message(role, "x" * length) for role, length in said])
+    conversation.add_user("so")
+    kept = contents(conversation)
+    assert kept[1][0] == "user" and kept[-1][1].endswith("so")
+    assert all(before != after for (before, _), (after, _) in pairwise(kept))
+    assert sum(len(content) for _, content in kept) <= 100 * CHARS_PER_TOKEN or len(kept) == 2
 
 
 @given(st.lists(st.integers(1, 400), max_size=60), st.integers(20, 200))

@@ -173,7 +173,10 @@ async def test_a_session_in_silence_costs_next_to_nothing(server: Server) -> Non
 def test_the_page_and_the_figures_are_served(server: Server, questions: list[Recording]) -> None:
     page = httpx.get(server.http).text
     assert "<title>Voice Agent</title>" in page
-    assert "docs/protocol.md" in page
+    assert "<voice-agent" in page
+    options = httpx.get(f"{server.http}/options").json()
+    assert options["voice"] in options["voices"]
+    assert options["language"] == "en" and "en" in options["languages"]
     assert talk(server, str(questions[0].path), "--quiet").returncode == 0
     metrics = httpx.get(f"{server.http}/metrics").text
     for step in STEPS:

@@ -13,6 +13,7 @@ from tests.scripted import MS_PER_CHARACTER, Script, silence, speech
 from voice_agent import turn_taking
 from voice_agent.audio import Pcm16, samples_to_ms
 from voice_agent.config import Settings, TurnSettings
+from voice_agent.end_of_turn import Evidence
 from voice_agent.errors import StageError
 from voice_agent.events import (
     Event,
@@ -22,6 +23,7 @@ from voice_agent.events import (
     ResponseResumed,
     ResponseStarted,
     ResponseText,
+    ResponseTextEnded,
     SessionEnded,
     SessionError,
     SpeechStarted,
@@ -31,6 +33,7 @@ from voice_agent.events import (
 )
 from voice_agent.preparing import LOOK_SHARE, Preparing
 from voice_agent.session import OUTBOX, ClientTooSlow, Session, SessionOptions, open_session
+from voice_agent.stages.generator import Message
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.looptime]
 
@@ -124,7 +127,7 @@ async def test_an_utterance_is_answered() -> None:
     assert [
         type(event)
         for event in caller.events
-        if not isinstance(event, ResponseAudio | ResponseText) and event not in live
+        if not isinstance(event, ResponseAudio | ResponseText | ResponseTextEnded) and event not in live
     ] == [
         SpeechStarted,
         SpeechStopped,
@@ -275,6 +278,117 @@ async def test_several_turns_share_a_history() -> None:
     ]
 
 
+async def test_a_conversation_goes_on_where_an_earlier_session_left_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said: list[str] = []
+
+    def weigh(evidence: Evidence) -> float:
+        said.append(evidence.agent_said)
+        return float(evidence.silence_ms >= ENDPOINT_MS)
+
+    monkeypatch.setattr(turn_taking, "probability", weigh)
+    history = (Message("user", "my name is Ann"), Message("assistant", "Hello Ann. And yours?"))
+    script = Script()
+    script.transcriber.texts = ["what is my name"]
+    async with calling(script, SessionOptions(history=history)) as caller:
+        await caller.ask()
+        await caller.until(ResponseEnded)
+    assert tuple(script.generator.asked[0][1:]) == (*history, Message("user", "what is my name"))
+    assert caller.final() == [UserTranscript(1, "what is my name", final=True)]
+    assert said[0] == "Hello Ann. And yours?"
+
+
+async def test_what_was_left_unanswered_by_an_earlier_session_is_part_of_the_first_turn() -> None:
+    script = Script()
+    script.transcriber.texts = ["with milk", "thank you"]
+    async with calling(script, SessionOptions(history=(Message("user", "I'd like tea"),))) as caller:
+        await caller.ask()
+        await caller.until(ResponseEnded)
+        await caller.ask()
+        await caller.until(ResponseEnded, 2)
+    assert script.generator.asked[0][1:] == [Message("user", "I'd like tea with milk")]
+    assert caller.final() == [
+        UserTranscript(1, "I'd like tea with milk", final=True),
+        UserTranscript(2, "thank you", final=True),
+    ]
+
+
+async def test_while_the_button_is_held_no_silence_ends_the_turn_and_its_release_does() -> None:
+    script = Script()
+    script.transcriber.texts = ["I would like", "I would like tea"]
+    async with calling(script) as caller:
+        assert caller.session.idle
+        caller.session.push_to_talk(True)
+        assert not caller.session.idle
+        await caller.say(speech(500), silence(5000), speech(500))
+        assert not caller.final()
+        released = asyncio.get_running_loop().time()
+        caller.session.push_to_talk(False)
+        timeline = (await caller.until(TurnTimeline)).timeline
+        assert caller.session.idle
+    assert caller.final() == [UserTranscript(1, "I would like tea", final=True)]
+    assert timeline.steps()["end_of_turn"] == pytest.approx(1000 * script.transcriber.delay_s, abs=21)
+    assert timeline.last_speech == pytest.approx(released, abs=0.02)
+
+
+async def test_what_was_prepared_in_a_pause_goes_out_when_the_button_is_released() -> None:
+    script = Script()
+    async with calling(script) as caller:
+        caller.session.push_to_talk(True)
+        await caller.say(speech(500), silence(2000))
+        assert script.synthesizer.said == ["Hello to you."]
+        assert not caller.all(ResponseStarted)
+        caller.session.push_to_talk(False)
+        await asyncio.sleep(0)
+        assert caller.all(ResponseAudio)
+        await caller.until(ResponseEnded)
+    assert len(script.generator.asked) == 1
+
+
+async def test_the_button_stops_the_reply_at_once() -> None:
+    script = Script()
+    script.generator.replies = [STORY]
+    async with calling(script) as caller:
+        await caller.ask()
+        await caller.until(ResponseAudio)
+        await caller.say(silence(1000))
+        caller.session.push_to_talk(True)
+        ended = await caller.until(ResponseEnded)
+        caller.session.push_to_talk(False)
+        await caller.say(silence(5000))
+    assert ended.reason == "interrupted"
+    assert len(caller.final()) == 1  # nothing was said with the button held, and nothing was answered
+    assert len(caller.all(ResponseStarted)) == 1
+
+
+async def test_sounds_without_words_are_forgotten_when_the_button_is_released() -> None:
+    script = Script()
+    script.transcriber.texts = [""]
+    async with calling(script) as caller:
+        caller.session.push_to_talk(True)
+        await caller.say(speech(500))
+        caller.session.push_to_talk(False)
+        assert await caller.until(UserTranscript) == UserTranscript(1, "", final=True)
+        assert caller.session.idle
+
+
+async def test_a_client_can_tell_which_words_are_being_spoken() -> None:
+    script = Script()
+    script.generator.replies = ["It is noon. Lunch is at one."]
+    async with calling(script) as caller:
+        await caller.ask()
+        ended = await caller.until(ResponseEnded)
+    texts, ends = caller.all(ResponseText), caller.all(ResponseTextEnded)
+    assert [event.text.strip() for event in texts] == ["It is noon.", "Lunch is at one."]
+    assert [event.start_ms for event in texts] == [0, ends[0].end_ms]
+    assert ends[0].end_ms == pytest.approx(MS_PER_CHARACTER * len("It is noon."), abs=5)
+    assert ends[1].end_ms == pytest.approx(caller.audio_ms("resp_1"), abs=1)
+    order = [event for event in caller.events if isinstance(event, ResponseText | ResponseTextEnded)]
+    assert order == [texts[0], ends[0], texts[1], ends[1]]
+    assert ended.heard == "It is noon. Lunch is at one."
+
+
 async def test_an_utterance_without_words_gets_no_answer() -> None:
     script = Script()
     script.transcriber.texts = [""]
@@ -321,6 +435,7 @@ async def test_words_over_the_reply_stop_it_and_the_history_keeps_what_was_heard
     assert caller.audio_ms("resp_1") == before
     history = script.generator.asked[-1]
     heard = history[-2].content
+    assert ended.heard == heard
     # 1.04 s at 60 ms a character is the first 17 characters or so.
     assert STORY.startswith(heard)
     assert len(heard) == pytest.approx(1040 / MS_PER_CHARACTER, abs=5)

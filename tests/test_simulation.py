@@ -18,6 +18,7 @@ from voice_agent.events import (
     ResponseResumed,
     ResponseStarted,
     ResponseText,
+    ResponseTextEnded,
     SessionError,
     UserTranscript,
 )
@@ -45,6 +46,7 @@ def check(caller: Caller) -> None:
     no_sound_outside_of_a_response(events)
     pauses_and_resumes_alternate(events)
     no_pause_is_long(caller.log)
+    nothing_is_answered_while_the_button_is_held(caller)
     every_utterance_with_words_is_answered_or_superseded(events)
     what_was_heard_is_what_was_played(caller)
     the_history_holds_the_words_that_were_heard(caller)
@@ -59,7 +61,9 @@ def no_sound_outside_of_a_response(events: list[Event]) -> None:
             case ResponseStarted():
                 assert speaking is None
                 speaking = event.response
-            case ResponseText() | ResponseAudio() | ResponsePaused() | ResponseResumed():
+            case (
+                ResponseText() | ResponseTextEnded() | ResponseAudio() | ResponsePaused() | ResponseResumed()
+            ):
                 assert event.response == speaking
             case ResponseEnded():
                 assert event.response == speaking
@@ -93,6 +97,12 @@ def no_pause_is_long(log: list[tuple[float, Event]]) -> None:
             case ResponseResumed() | ResponseEnded():
                 assert paused_at is None or at - paused_at < DECIDE_LATEST_MS / 1000 + 2 * LAG_S
                 paused_at = None
+
+
+def nothing_is_answered_while_the_button_is_held(caller: Caller) -> None:
+    for pressed, released in caller.held:
+        for at, event in caller.log:
+            assert not (isinstance(event, ResponseStarted) and pressed + LAG_S < at < released), (at, event)
 
 
 def every_utterance_with_words_is_answered_or_superseded(events: list[Event]) -> None:
@@ -145,6 +155,7 @@ def test_an_hour_of_conversation(wire: str) -> None:
     for kind in (ResponsePaused, ResponseResumed, SessionError):
         assert sum(isinstance(event, kind) for event in events) > 2
     assert caller.failing.failures > 20
+    assert len(caller.held) > 10
     assert time.process_time() - begun < 30
 
 

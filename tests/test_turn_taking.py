@@ -337,6 +337,135 @@ def test_nobody_is_asked_before_the_agent_has_said_anything() -> None:
     assert stay_silent(new(), 120_000) == []
 
 
+def test_while_the_button_is_held_no_silence_ends_the_turn() -> None:
+    turns = new()
+    assert turns.push_to_talk(True) == []
+    assert without(speak(turns, 500), Look) == [Onset(0)]
+    assert stay_silent(turns, 120) + turns.transcribed("I would") == [Prepare(ms_to_samples(500))]
+    assert stay_silent(turns, 3000) == []
+    assert without(speak(turns, 500), Look) == [Onset(ms_to_samples(3620))]
+    assert stay_silent(turns, 500) + turns.transcribed("") == [Prepare(ms_to_samples(4120))]
+
+
+def test_its_release_ends_the_turn_at_once() -> None:
+    turns = new()
+    turns.push_to_talk(True)
+    speak(turns, 500)
+    assert turns.push_to_talk(False)[0] == Prepare(ms_to_samples(500))
+    assert turns.transcribed("hello") == [Commit()]
+    turns.push_to_talk(True)
+    speak(turns, 500)
+    stay_silent(turns, 200)
+    assert without(turns.push_to_talk(False), Score) == []  # the transcript is on its way
+    assert turns.transcribed("hello") == [Commit()]
+    turns.push_to_talk(True)
+    speak(turns, 500)
+    stay_silent(turns, 200)
+    turns.transcribed("hello")
+    assert Commit() in turns.push_to_talk(False)
+
+
+def test_a_release_without_words_is_forgotten_at_once_and_one_that_failed_is_owed_an_apology() -> None:
+    for text, decision in (("", Discard()), (None, Commit())):
+        turns = new()
+        turns.push_to_talk(True)
+        speak(turns, 500)
+        turns.push_to_talk(False)
+        assert turns.transcribed(text) == [decision]
+
+
+def test_a_release_with_nothing_said_changes_nothing() -> None:
+    turns = new()
+    turns.push_to_talk(True)
+    stay_silent(turns, 500)
+    assert turns.push_to_talk(False) == []
+    # What follows is judged by its silence, as ever.
+    assert without(speak(turns, 500), Look) == [Onset(ms_to_samples(500))]
+    stay_silent(turns, 200)
+    assert turns.transcribed("hello") == []
+    assert Commit() in stay_silent(turns, 600)
+
+
+@pytest.mark.parametrize("late_ms", [40, 60, 100, 140])
+def test_sound_that_was_under_way_at_the_release_ends_no_other_turn(late_ms: int) -> None:
+    turns = new()
+    turns.push_to_talk(True)
+    speak(turns, 500)
+    heard = turns.push_to_talk(False) + speak(turns, late_ms) + stay_silent(turns, 60)
+    heard += turns.transcribed("hello")
+    assert without(heard, Score) == [Prepare(ms_to_samples(500)), Commit()]
+    speak(turns, 500)
+    stay_silent(turns, 200)
+    assert turns.transcribed("and more") == []
+    assert Commit() in stay_silent(turns, 600)
+
+
+def test_sound_that_begins_in_the_midst_of_a_release_ends_no_other_turn() -> None:
+    turns = new()
+    turns.push_to_talk(True)
+    speak(turns, 40)
+    assert turns.push_to_talk(False) == []
+    assert speak(turns, 60) == [Onset(0)]
+    stay_silent(turns, 200)
+    assert turns.transcribed("oh") == []
+    assert Commit() in stay_silent(turns, 600)
+
+
+def test_pressed_again_before_the_answer_the_utterance_goes_on() -> None:
+    turns = new()
+    turns.push_to_talk(True)
+    speak(turns, 500)
+    turns.push_to_talk(False)
+    turns.push_to_talk(True)
+    assert turns.transcribed("I would like") == []
+    assert without(speak(turns, 500), Look) == [Onset(ms_to_samples(500))]
+    assert turns.push_to_talk(False)[0] == Prepare(ms_to_samples(1000))
+    assert turns.transcribed("I would like tea") == [Commit()]
+
+
+@pytest.mark.parametrize("barge_in", [True, False])
+def test_the_button_stops_the_agent_and_nothing_is_weighed(barge_in: bool) -> None:
+    turns = TurnTaking(SETTINGS.model_copy(update={"barge_in": barge_in}), speech_threshold=0.5)
+    turns.agent_takes_floor()
+    assert turns.push_to_talk(True) == [Interrupt()]
+    assert turns.push_to_talk(True) == []
+    assert without(speak(turns, 300), Look) == [Onset(0)]
+    turns.agent_takes_floor()  # an answer to something typed
+    assert without(speak(turns, 20), Look) == [Interrupt()]
+    turns.push_to_talk(False)
+    turns.agent_takes_floor()
+    assert turns.transcribed("Yeah.") == [Interrupt(), Commit()]
+
+
+def test_the_button_decides_for_an_agent_that_was_only_paused() -> None:
+    turns = agent_speaking()
+    assert Pause() in speak(turns, 100)
+    assert turns.push_to_talk(True) == [Interrupt()]
+
+
+def test_an_endless_utterance_is_ended_though_the_button_is_held() -> None:
+    turns = new()
+    turns.push_to_talk(True)
+    assert Prepare(ms_to_samples(5000)) in speak(turns, 5000)
+    speak(turns, 200)
+    assert turns.transcribed("and so on") == [Commit()]
+    turns.agent_takes_floor()
+    assert without(speak(turns, 40), Look) == [Onset(ms_to_samples(5000)), Interrupt()]
+    turns.push_to_talk(False)
+    assert turns.transcribed("and on") == [Commit()]
+
+
+def test_who_holds_the_button_is_not_asked_whether_they_are_there() -> None:
+    turns = agent_speaking()
+    turns.agent_yields_floor()
+    stay_silent(turns, 9000)
+    turns.push_to_talk(True)
+    assert stay_silent(turns, 60_000) == []
+    turns.push_to_talk(False)
+    assert stay_silent(turns, 9980) == []
+    assert stay_silent(turns, 20) == [AskIfThere()]
+
+
 def test_the_tables_name_every_state() -> None:
     assert set(TRANSITIONS) == set(State)
     assert set(FLOOR_TRANSITIONS) == set(Floor)
@@ -350,7 +479,7 @@ steps = st.lists(
     st.one_of(
         st.tuples(st.just("frame"), st.sampled_from([0.0, 0.1, 0.4, 0.6, 1.0])),
         st.tuples(st.sampled_from(["transcribed", "looked"]), st.sampled_from(["wait", "yeah", "", None])),
-        st.tuples(st.sampled_from(["takes", "yields"]), st.none()),
+        st.tuples(st.sampled_from(["takes", "yields", "presses", "releases"]), st.none()),
         st.tuples(st.just("scored"), st.floats(0, 1)),
         # Runs make every state reachable within a short list.
         st.tuples(st.sampled_from(["speech", "silence"]), st.floats(20, 1500)),
@@ -373,6 +502,8 @@ def take(turns: TurnTaking, step: Step) -> list[Decision]:
             turns.agent_takes_floor()
         case "yields", _:
             turns.agent_yields_floor()
+        case ((("presses" | "releases") as what), _):
+            return turns.push_to_talk(what == "presses")
         case ((("speech" | "silence") as kind), float(ms)):
             return hear(turns, int(ms), float(kind == "speech"))
     return []
@@ -401,6 +532,21 @@ def test_decisions_about_the_user_come_in_an_order_that_makes_sense(script: list
     }
     for before, after in zip([None, *kinds], kinds, strict=False):
         assert after in may_follow[before]
+
+
+@given(steps)
+def test_while_the_button_is_held_nothing_is_weighed_and_no_turn_ends_but_by_its_length(
+    script: list[Step],
+) -> None:
+    turns = new()
+    for step in script:
+        for decision in take(turns, step):
+            if turns.held:
+                assert not isinstance(decision, Pause | Resume | Score | AskIfThere | LetGo)
+                if isinstance(decision, Commit | Discard):
+                    assert turns.now - turns.opened >= ms_to_samples(1000 * SETTINGS.max_utterance_s)
+        assert not (turns.held and turns.floor is Floor.HELD)
+        assert not (turns._released and (turns.held or turns.state is State.LISTENING))
 
 
 @given(steps)

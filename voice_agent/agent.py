@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
@@ -38,6 +39,18 @@ class Refused(VoiceAgentError):  # noqa: N818 - an answer, not a fault
         self.code = code
 
 
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What a client may choose from, and what it gets if it does not."""
+
+    voices: tuple[str, ...]
+    voice: str
+    languages: tuple[str, ...]
+    """Two-letter codes."""
+    language: str | None
+    """None where it is detected."""
+
+
 class Agent:
     """Holds the engines and admits sessions to them."""
 
@@ -65,6 +78,16 @@ class Agent:
                     task.cancel()
         self.ready = False
         await self.engines.close()
+
+    def choices(self) -> Choices:
+        """What a session may ask for.
+
+        Raises:
+            Refused: the agent is loading, or about to end.
+        """
+        self._check_ready()
+        voices = self.engines.synthesizer.voices
+        return Choices(voices, voices[0], self.engines.transcriber.languages, self.settings.stt.language)
 
     @asynccontextmanager
     async def session(self, options: SessionOptions) -> AsyncIterator[Session]:
@@ -101,15 +124,18 @@ class Agent:
             log.warning("%d sessions had not ended after %.0f s", self._open, patience_s)
 
     def _admit(self) -> None:
+        self._check_ready()
+        limit = self.settings.server.max_sessions
+        if self._open >= limit:
+            raise Refused("server_full", f"all {limit} places are taken; try again later")
+
+    def _check_ready(self) -> None:
         if self.draining.is_set():
             raise Refused("shutting_down", "the server is shutting down")
         if self.failure:
             raise Refused("not_ready", f"the server could not load its engines: {self.failure}")
         if not self.ready:
             raise Refused("not_ready", "the server is still loading its engines; try again in a few seconds")
-        limit = self.settings.server.max_sessions
-        if self._open >= limit:
-            raise Refused("server_full", f"all {limit} places are taken; try again later")
 
     async def _load(self) -> None:
         clock = asyncio.get_running_loop().time

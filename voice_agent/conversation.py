@@ -1,5 +1,6 @@
 """What was said, as it was heard: the messages that the language model sees."""
 
+from collections.abc import Iterable
 from typing import Final
 
 from voice_agent.stages.generator import Message
@@ -15,15 +16,26 @@ prompt cache hold for the turns between: it matches a prompt only from its begin
 class Conversation:
     """The history of one session, within a budget of tokens."""
 
-    def __init__(self, system_prompt: str, context_tokens: int) -> None:
+    def __init__(self, system_prompt: str, context_tokens: int, history: Iterable[Message] = ()) -> None:
+        """`history` is what was said before, by the user and the assistant, oldest first."""
         self._system = Message("system", system_prompt)
         self._budget = max(0.0, context_tokens * CHARS_PER_TOKEN - len(system_prompt))
         self._history: list[Message] = []
+        for message in history:
+            if message.role == "user":
+                self.add_user(message.content)
+            else:
+                self.add_assistant(message.content)
 
     @property
     def unanswered(self) -> str:
         """What the user said last, while no answer to it was heard; else empty."""
         return self._history[-1].content if self._history and self._history[-1].role == "user" else ""
+
+    @property
+    def agent_said(self) -> str:
+        """What the agent said last, while the user said nothing more; else empty."""
+        return self._history[-1].content if self._history and self._history[-1].role == "assistant" else ""
 
     def add_user(self, text: str) -> None:
         """The user said this; what they said before an answer was heard is one message with it."""

@@ -51,6 +51,17 @@ class ResponseText:
 
     response: str
     text: str
+    start_ms: float
+    """Where its audio begins in the response's."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseTextEnded:
+    """All audio of the chunk before it is made, though perhaps not yet sent."""
+
+    response: str
+    end_ms: float
+    """Where it ends in the response's audio."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +97,8 @@ class ResponseEnded:
     reason: EndReason
     heard_ms: float
     """How much of its audio was played, milliseconds."""
+    heard: str
+    """Its text up to the last word that was played: what the history holds of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +140,7 @@ Event: TypeAlias = (
     | UserTranscript
     | ResponseStarted
     | ResponseText
+    | ResponseTextEnded
     | ResponseAudio
     | ResponsePaused
     | ResponseResumed

@@ -77,8 +77,9 @@ class Listener:
 
     @property
     def idle(self) -> bool:
-        """Nobody speaks, and nothing is being found out."""
-        return self.turns.state is State.LISTENING and not self.turns.run and not self._asking
+        """Nobody speaks or is about to, and nothing is being found out."""
+        turns = self.turns
+        return turns.state is State.LISTENING and not turns.run and not turns.held and not self._asking
 
     async def hear(self, pcm: Pcm16) -> None:
         """Audio from the user at the input rate, of any length."""
@@ -90,6 +91,10 @@ class Listener:
             if start:
                 await asyncio.sleep(0)
             self._hear_frames(audio[start : min(start + step, whole)])
+
+    def push_to_talk(self, pressed: bool) -> None:
+        """See `TurnTaking.push_to_talk`."""
+        self._carry_out(self.turns.push_to_talk(pressed))
 
     def close_utterance(self) -> None:
         """It is answered or forgotten; what comes belongs to another."""

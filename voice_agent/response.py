@@ -9,7 +9,7 @@ from typing import Final
 
 from voice_agent.audio import SILENCE, Pcm16, Resampler, samples_to_ms
 from voice_agent.errors import StageError
-from voice_agent.events import Event, ResponseAudio, ResponseStarted, ResponseText
+from voice_agent.events import Event, ResponseAudio, ResponseStarted, ResponseText, ResponseTextEnded
 from voice_agent.playback import Playback
 from voice_agent.stages.chunker import Chunker
 from voice_agent.stages.synthesizer import Synthesizer
@@ -31,6 +31,7 @@ class Voice:
 
 @dataclass(slots=True)
 class _SpokenChunk:
+    shown: str
     text: str
     """As the history has it: empty for what is not part of the reply."""
     start_ms: float
@@ -39,6 +40,11 @@ class _SpokenChunk:
     """Audio made of it so far."""
     whole: bool = False
     """All of its audio is made."""
+
+    @property
+    def end_ms(self) -> float:
+        """Where the audio made of it so far ends in the response."""
+        return self.start_ms + self.audio_ms
 
 
 class Response:
@@ -69,8 +75,6 @@ class Response:
         self._emit: Callable[[Event], None] | None = None
         self.committed = asyncio.Event()
         """Set by `commit`."""
-        self._texts: list[str] = []
-        """Chunks that wait for the commit, to be shown."""
         self._chunks: list[_SpokenChunk] = []
         self._speaking = asyncio.Lock()
 
@@ -85,8 +89,10 @@ class Response:
         self.timeline.response = response_id
         self.committed.set()
         emit(ResponseStarted(response_id, self.timeline.turn))
-        for text in self._texts:
-            emit(ResponseText(response_id, text))
+        for chunk in self._chunks:
+            self._show_begin(chunk)
+            if chunk.whole:
+                self._show_end(chunk)
         self.playback.start()
 
     async def run(self, tokens: AsyncGenerator[str, None]) -> None:
@@ -134,14 +140,10 @@ class Response:
                 yield token
 
     async def _speak(self, shown: str, spoken: str, remembered: str) -> None:
-        start = self._chunks[-1].start_ms + self._chunks[-1].audio_ms if self._chunks else 0.0
-        chunk = _SpokenChunk(remembered, start)
+        chunk = _SpokenChunk(shown, remembered, self._chunks[-1].end_ms if self._chunks else 0.0)
         self._chunks.append(chunk)
         self.text += shown
-        if self._emit:
-            self._emit(ResponseText(self.id, shown))
-        else:
-            self._texts.append(shown)
+        self._show_begin(chunk)
         if spoken:
             resampler = Resampler(self._voice.synthesizer.rate, self._rate)
             audio = self._voice.synthesizer.stream(
@@ -153,6 +155,15 @@ class Response:
                     await self._put(chunk, resampler.feed(pcm))
             await self._put(chunk, resampler.feed(SILENCE, last=True))
         chunk.whole = True
+        self._show_end(chunk)
+
+    def _show_begin(self, chunk: _SpokenChunk) -> None:
+        if self._emit:
+            self._emit(ResponseText(self.id, chunk.shown, chunk.start_ms))
+
+    def _show_end(self, chunk: _SpokenChunk) -> None:
+        if self._emit:
+            self._emit(ResponseTextEnded(self.id, chunk.end_ms))
 
     async def _put(self, chunk: _SpokenChunk, pcm: Pcm16) -> None:
         chunk.audio_ms += samples_to_ms(len(pcm), self._rate)

@@ -15,13 +15,16 @@ from typing import TYPE_CHECKING, Final
 import bentoml
 import uvicorn
 import uvicorn.config
-from fastapi import FastAPI, WebSocket
+from fastapi import FastAPI, HTTPException, WebSocket, status
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.staticfiles import StaticFiles
+from starlette.responses import Response
+from starlette.types import Scope
 
 from voice_agent.config import load_settings
 
 if TYPE_CHECKING:
-    from voice_agent.agent import Agent
+    from voice_agent.agent import Agent, Choices
 
 WEB: Final = Path(__file__).parent.parent / "web"
 
@@ -50,6 +53,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 app = FastAPI(title="Voice Agent", lifespan=_lifespan, openapi_url=None)
+app.add_middleware(CORSMiddleware, allow_origins=["*"], allow_methods=["GET"])  # for pages that embed ours
 
 
 @app.websocket("/ws")
@@ -66,7 +70,27 @@ async def _twilio(socket: WebSocket) -> None:
     await twilio.serve(socket, app.state.agent)
 
 
-app.mount("/", StaticFiles(directory=WEB, html=True))
+@app.get("/options", response_model=None)
+async def _options() -> "Choices":
+    from voice_agent.agent import Refused
+
+    agent: Agent = app.state.agent
+    try:
+        return agent.choices()
+    except Refused as refusal:
+        raise HTTPException(status.HTTP_503_SERVICE_UNAVAILABLE, str(refusal)) from refusal
+
+
+class _Page(StaticFiles):
+    """Files that a browser asks for again each time, by their ETag: modules of two versions do not mix."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        response = await super().get_response(path, scope)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
+
+
+app.mount("/", _Page(directory=WEB, html=True))
 
 
 @bentoml.service(workers=1, traffic={"timeout": 60})

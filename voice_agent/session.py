@@ -23,6 +23,7 @@ from voice_agent.events import (
     ResponsePaused,
     ResponseResumed,
     ResponseText,
+    ResponseTextEnded,
     SessionEnded,
     SessionError,
     SpeechStarted,
@@ -33,6 +34,7 @@ from voice_agent.events import (
 from voice_agent.listening import Listener
 from voice_agent.playback import Playback
 from voice_agent.response import Response, Voice
+from voice_agent.stages.generator import Message
 from voice_agent.timeline import Timeline
 from voice_agent.turn_taking import (
     AskIfThere,
@@ -84,6 +86,8 @@ class SessionOptions:
     when a response resumes."""
     eagerness: Eagerness | None = None
     """How soon the agent answers; by default the settings'."""
+    history: tuple[Message, ...] = ()
+    """What the user and the assistant said before, oldest first: for a client that comes back."""
 
 
 @dataclass(slots=True)
@@ -129,7 +133,9 @@ class Session:
         self._conversation = Conversation(
             options.instructions or engines.generator.instructions,
             settings.llm.context_tokens - settings.llm.max_tokens,
+            options.history,
         )
+        self._turns.agent_said = self._conversation.agent_said
         self._turn = 0
         self._responses = 0
         self._prepared: _Making | None = None
@@ -165,6 +171,10 @@ class Session:
         timeline.mark("end_of_turn", self._clock())
         self._answer(text, timeline)
 
+    def push_to_talk(self, pressed: bool) -> None:
+        """The user takes the floor, and no silence ends their turn; released, it is over at once."""
+        self._listener.push_to_talk(pressed)
+
     def interrupt(self) -> None:
         """The client wants silence."""
         if self._response:
@@ -186,7 +196,9 @@ class Session:
             match event:
                 case ResponseEnded():
                     self._cut_off.discard(event.response)
-                case ResponseText() | ResponseAudio() | ResponseResumed() if event.response in self._cut_off:
+                case ResponseText() | ResponseTextEnded() | ResponseAudio() | ResponseResumed() if (
+                    event.response in self._cut_off
+                ):
                     continue
                 case ResponseAudio() if self._response and self._response.id == event.response:
                     self._response.timeline.mark("first_audio_sent", self._clock())
@@ -382,7 +394,7 @@ class Session:
         self._listener.agent_stops()
         self._turns.agent_said = heard = response.heard()
         self._conversation.add_assistant(heard)
-        self._emit(ResponseEnded(response.id, reason, response.playback.played_ms))
+        self._emit(ResponseEnded(response.id, reason, response.playback.played_ms, heard))
         if response.timeline.answers:
             response.timeline.mark("response_end", self._clock())
             self._emit(TurnTimeline(response.timeline))

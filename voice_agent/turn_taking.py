@@ -111,15 +111,15 @@ class Input(Enum):
     SPEECH = auto()
     """Speech has lasted `start_ms`, or over the agent `BARGE_IN_MS`."""
     SILENCE = auto()
-    """Silence has lasted `stop_ms`, or the utterance reached its longest."""
+    """Silence has lasted `stop_ms`, the utterance reached its longest, or the button was released."""
     OVER = auto()
-    """The evidence says that the turn is over, or there were no words and none follow."""
+    """The evidence says that the turn is over, the button was released, or there were no words and none follow."""
     TAKEN = auto()
     """A response has begun."""
     YIELDED = auto()
     """It has ended."""
     MEANT = auto()
-    """What the user says over the agent is meant to stop it."""
+    """What the user says over the agent is meant to stop it; or they pressed the button."""
     NOT_MEANT = auto()
     """It is not: a noise, an "mm-hm", our own echo."""
 
@@ -185,6 +185,8 @@ class TurnTaking:
         """The agent's words that the user answers, or speaks over. Set from outside."""
         self.threshold = THRESHOLD[eagerness or settings.eagerness]
         """Of `over`, for a commit."""
+        self.held = False
+        """Push to talk: the user keeps the floor, whatever the silence says."""
 
         self._speech_threshold = speech_threshold
         self._start = ms_to_samples(settings.start_ms)
@@ -216,6 +218,8 @@ class TurnTaking:
         """Transcript at this silence; None until it is ready."""
         self._failed = False
         """The transcript could not be made: the user is owed an apology."""
+        self._released = False
+        """The user let go of the button while the utterance was open: it is over."""
         self._scores_asked = 0
         self._quiet_since: int | None = None
         """Since when the agent waits for an answer; None before it has said anything."""
@@ -261,6 +265,20 @@ class TurnTaking:
             self._failed = text is None
         return list(self._decide())
 
+    def push_to_talk(self, pressed: bool) -> list[Decision]:
+        """Pressed, the user takes the floor and keeps it; released, the turn is over, if anything was said.
+
+        Pressed again before the utterance was committed, it goes on.
+        """
+        if pressed is self.held:
+            return []
+        self.held = pressed
+        self._released = not pressed and self.state is not State.LISTENING
+        self._asked_if_there = False
+        if self._quiet_since is not None:
+            self._quiet_since = self.now
+        return list(self._agent(Input.MEANT) if pressed else self._decide())
+
     def agent_takes_floor(self) -> None:
         """A response has begun."""
         self.floor = Floor.AGENT
@@ -277,7 +295,8 @@ class TurnTaking:
     def _decide(self) -> Iterator[Decision]:
         silence = self.now - self.last_speech
         too_long = self.state is not State.LISTENING and self.now - self.opened >= self._longest
-        if too_long or silence >= self._stop:
+        ended = too_long or self._released
+        if ended or silence >= self._stop:
             yield from self._user(Input.SILENCE)
         elif self.run >= (self._start if self.floor is Floor.FREE else ms_to_samples(BARGE_IN_MS)):
             yield from self._user(Input.SPEECH)
@@ -285,7 +304,7 @@ class TurnTaking:
             case State.SPEAKING:
                 yield from self._look()
             case State.TRAILING:
-                yield from self._trail(silence, too_long)
+                yield from self._trail(silence, ended)
             case State.LISTENING:
                 yield from self._wait()
         yield from self._weigh_barge_in()
@@ -307,19 +326,20 @@ class TurnTaking:
                     self.opened = first
                     self._voiced = self.run
                     self._words, self._echo, self._wordless = None, False, False
-                else:
+                elif not self.held:  # with the button held, a pause says nothing of this speaker's manner
                     self._pauses.append(samples_to_ms(first - self._fell_silent))
                 self._looked_at = self.now
                 yield Onset(first)
-                if self._barge_in and self.floor is Floor.AGENT:
+                if self._barge_in and not self.held and self.floor is Floor.AGENT:
                     self._held_since = first
                     yield from self._agent(Input.SPEECH)
             case Input.SILENCE:
-                self.run = 0  # what goes on after an utterance that got too long is the start of another one
+                self.run = 0  # what goes on after an utterance that was ended is the start of another one
                 self._scores_asked = 0
                 self._fell_silent = self.last_speech
                 yield Prepare(self.last_speech)
             case Input.OVER:
+                self._released = False
                 self._quiet_since, self._asked_if_there = None, False
 
     def _agent(self, given: Input) -> Iterator[Decision]:
@@ -350,23 +370,28 @@ class TurnTaking:
             self._looking, self._looked_at, self._looked_in = True, self.now, self._voiced
             yield Look()
 
-    def _trail(self, silence: int, too_long: bool) -> Iterator[Decision]:
-        """Weigh whether the turn is over."""
-        if self._scores_asked < len(SCORE_AT_MS) and silence >= ms_to_samples(
-            SCORE_AT_MS[self._scores_asked]
-        ):
-            self._scores_asked += 1
-            yield Score()
-        self.over = 1.0 if too_long else probability(self._evidence(silence))
+    def _trail(self, silence: int, ended: bool) -> Iterator[Decision]:
+        """Weigh whether the turn is over; `ended` says that it is."""
+        if self.held and not ended:
+            return
+        if ended:
+            self.over = 1.0
+        else:
+            asked = self._scores_asked
+            if asked < len(SCORE_AT_MS) and silence >= ms_to_samples(SCORE_AT_MS[asked]):
+                self._scores_asked += 1
+                yield Score()
+            self.over = probability(self._evidence(silence))
         if self._text is None:
             return
         if not self._text and not self._failed:
-            if too_long or silence >= ms_to_samples(NO_WORDS_MS):
+            if ended or silence >= ms_to_samples(NO_WORDS_MS):
                 yield from self._user(Input.OVER)
                 yield Discard()
         elif self.over >= self.threshold:
+            ignored = self.floor is not Floor.FREE and not self._released and self._is_backchannel()
             yield from self._user(Input.OVER)
-            if self.floor is not Floor.FREE and self._is_backchannel():
+            if ignored:
                 yield Discard()
             else:
                 yield from self._agent(Input.MEANT)
@@ -384,7 +409,7 @@ class TurnTaking:
 
     def _wait(self) -> Iterator[Decision]:
         """Nobody speaks: see how long."""
-        if not self._quiet or self._quiet_since is None or self.floor is not Floor.FREE:
+        if not self._quiet or self._quiet_since is None or self.floor is not Floor.FREE or self.held:
             return
         if self.now - self._quiet_since >= self._quiet:
             self._quiet_since = None  # until the agent has spoken
@@ -393,11 +418,11 @@ class TurnTaking:
 
     def _weigh_barge_in(self) -> Iterator[Decision]:
         """Over the agent: stop it, or let it go on."""
-        if self.floor is Floor.FREE or not self._barge_in:
+        if self.floor is Floor.FREE or not (self._barge_in or self.held):
             return
         if self.state is State.LISTENING:
             meant: bool | None = False
-        elif self._words and not self._is_backchannel():
+        elif self.held or (self._words and not self._is_backchannel()):
             meant = True
         elif self.state is State.TRAILING and self._text is not None:
             meant = self._failed

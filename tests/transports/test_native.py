@@ -91,7 +91,9 @@ def test_a_spoken_turn(wire: WebSocketTestSession, script: Script) -> None:
     send_audio(wire, silence(500), speech(1000), silence(3500))
     messages = until(wire, "timeline")
     kinds = [message["type"] for message in messages]
-    assert list(dict.fromkeys(kinds)) == [
+    # It is told once it is so: before the audio goes out, or meanwhile.
+    assert kinds.index("response_text") < kinds.index("response_text_ended") < kinds.index("response_ended")
+    assert list(dict.fromkeys(kind for kind in kinds if kind != "response_text_ended")) == [
         "speech_started",
         "speech_stopped",
         "transcript",
@@ -112,13 +114,16 @@ def test_a_spoken_turn(wire: WebSocketTestSession, script: Script) -> None:
     }
     response = by_type["response_started"]["response"]
     assert by_type["response_started"]["turn"] == 1
-    assert by_type["response_text"]["response"] == response
+    assert (by_type["response_text"]["response"], by_type["response_text"]["start_ms"]) == (response, 0)
     pcm = np.concatenate([message["pcm"] for message in messages if message["type"] == "audio"])
     length = MS_PER_CHARACTER * len("It is noon.")
     assert len(pcm) == pytest.approx(length * 24, rel=0.01)
     ended = by_type["response_ended"]
-    assert (ended["response"], ended["reason"]) == (response, "completed")
+    assert (ended["response"], ended["reason"], ended["heard"]) == (response, "completed", "It is noon.")
     assert ended["heard_ms"] == pytest.approx(length, abs=5)
+    text_ended = by_type["response_text_ended"]
+    assert text_ended["response"] == response
+    assert text_ended["end_ms"] == pytest.approx(length, abs=5)
     assert {"last_speech", "end_of_turn", "first_audio_sent"} <= set(by_type["timeline"]["steps"])
 
 
@@ -159,6 +164,50 @@ def test_typed_text_is_answered_with_the_given_instructions(client: TestClient, 
         ("system", "Talk like a pirate."),
         ("user", "hello"),
     ]
+
+
+def test_who_comes_back_brings_the_conversation(client: TestClient, script: Script) -> None:
+    with client.websocket_connect("/ws") as socket:
+        history = [{"role": "user", "text": "I am Ann."}, {"role": "assistant", "text": "Hello Ann."}]
+        socket.send_json({"type": "start", "history": history})
+        receive(socket)
+        socket.send_json({"type": "text", "text": "Who am I?"})
+        messages = until(socket, "response_ended")
+    assert messages[0] == {"type": "transcript", "turn": 1, "text": "Who am I?", "final": True}
+    assert [(m.role, m.content) for m in script.generator.asked[0]][1:] == [
+        ("user", "I am Ann."),
+        ("assistant", "Hello Ann."),
+        ("user", "Who am I?"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("history", "said"),
+    [
+        ([{"role": "system", "text": "Obey."}], r"history\.0\.role: .*'user' or 'assistant'"),
+        ([{"role": "user", "text": ""}], r"history\.0\.text: .*at least 1"),
+        ([{"role": "user", "text": "a"}] * 501, r"history: .*at most 500"),
+        ("hello", r"history: .*array"),
+    ],
+)
+def test_a_history_that_cannot_be_is_refused(client: TestClient, history: object, said: str) -> None:
+    with client.websocket_connect("/ws") as socket:
+        socket.send_json({"type": "start", "history": history})
+        answer = receive(socket)
+        assert (answer["type"], answer["code"]) == ("error", "invalid_field")
+        assert re.search(said, answer["message"])
+        socket.send_json({"type": "start"})
+        assert receive(socket)["type"] == "ready"
+
+
+def test_a_button_that_is_held_makes_the_turn(wire: WebSocketTestSession, script: Script) -> None:
+    script.transcriber.texts = ["well", "well yes"]
+    wire.send_json({"type": "push_to_talk", "pressed": True})
+    send_audio(wire, speech(500), silence(3000), speech(500))
+    wire.send_json({"type": "push_to_talk", "pressed": False})
+    messages = until(wire, "response_ended")
+    final = [message for message in messages if message["type"] == "transcript" and message["final"]]
+    assert [message["text"] for message in final] == ["well yes"]
 
 
 def test_a_ping_is_answered_on_the_clock_of_the_timelines(wire: WebSocketTestSession) -> None:
@@ -208,6 +257,7 @@ def test_stop_closes_the_connection(wire: WebSocketTestSession) -> None:
         ('{"type": "played", "response": "r", "ms": "soon"}', "invalid_field", "ms: .*number"),
         ('{"type": "text", "text": ""}', "invalid_field", "text: .*at least 1"),
         ('{"type": "text", "text": "a", "loud": true}', "invalid_field", "loud: unknown field"),
+        ('{"type": "push_to_talk"}', "invalid_field", "pressed: .*required"),
         ('{"type": "start"}', "late_start", "first"),
     ],
 )

@@ -478,7 +478,7 @@ def test_each_response_is_counted_from_its_own_start(line: Line) -> None:
     line.agent(ResponseStarted("r1", 1), ResponseAudio("r1", ramp(60)))
     late = line.piece()
     line.agent(
-        ResponseEnded("r1", "completed", 60.0), ResponseStarted("r2", 2), ResponseAudio("r2", ramp(20))
+        ResponseEnded("r1", "completed", 60.0, ""), ResponseStarted("r2", 2), ResponseAudio("r2", ramp(20))
     )
     of_the_second = line.piece()
     line.mark(late)
@@ -512,7 +512,7 @@ def test_a_pause_clears_and_what_comes_back_for_it_was_not_heard(line: Line) -> 
 
 @pytest.mark.parametrize("reason", ["interrupted", "failed"])
 def test_a_response_that_does_not_complete_is_cleared_and_not_heard(line: Line, reason: Any) -> None:
-    line.agent(ResponseStarted("r1", 1), ResponseAudio("r1", ramp(60)), ResponseEnded("r1", reason, 20.0))
+    line.agent(ResponseStarted("r1", 1), ResponseAudio("r1", ramp(60)), ResponseEnded("r1", reason, 20.0, ""))
     name = line.piece()
     assert line.receive()["event"] == "clear"
     line.mark(name)
@@ -526,11 +526,11 @@ def test_nothing_but_audio_marks_and_clears_is_sent(line: Line) -> None:
         SpeechStopped(20),
         UserTranscript(1, "hello", final=True),
         ResponseStarted("r1", 1),
-        ResponseText("r1", "Hi."),
+        ResponseText("r1", "Hi.", 0.0),
         ResponseResumed("r1"),
         SessionError("generator_failed", "no"),
         TurnTimeline(Timeline("s", last_speech=0.0)),
-        ResponseEnded("r1", "completed", 0.0),
+        ResponseEnded("r1", "completed", 0.0, ""),
         ResponseStarted("r2", 2),
         ResponseAudio("r2", ramp(20)),
     )
@@ -555,7 +555,7 @@ def test_when_the_agent_hangs_up_its_last_words_are_heard_first(line: Line) -> N
     line.agent(
         ResponseStarted("r1", 1),
         *(ResponseAudio("r1", ramp(60, at)) for at in (0, 60)),
-        ResponseEnded("r1", "completed", 120.0),
+        ResponseEnded("r1", "completed", 120.0, ""),
         SessionEnded("quiet"),
     )
     marks = [line.piece(), line.piece()]

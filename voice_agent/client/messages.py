@@ -66,6 +66,17 @@ class ResponseText(ServerMessage):
     type: Literal["response_text"] = "response_text"
     response: Id
     text: str
+    start_ms: float | None = None
+    """Where its audio begins in the response's; None from older servers."""
+
+
+class ResponseTextEnded(ServerMessage):
+    """All audio of the piece of text before it is made."""
+
+    type: Literal["response_text_ended"] = "response_text_ended"
+    response: Id
+    end_ms: float
+    """Where it ends in the response's audio."""
 
 
 class ResponseEnded(ServerMessage):
@@ -76,6 +87,8 @@ class ResponseEnded(ServerMessage):
     reason: str
     """`completed`, `interrupted`, `failed`, or one that a later version adds."""
     heard_ms: float | None = None
+    heard: str | None = None
+    """Its text up to the last word that was played; None from older servers."""
 
 
 class Timeline(ServerMessage):
@@ -134,6 +147,7 @@ ServerEvent: TypeAlias = (
     | Transcript
     | ResponseStarted
     | ResponseText
+    | ResponseTextEnded
     | ResponseEnded
     | Timeline
     | Error

@@ -22,6 +22,7 @@ from voice_agent.events import (
     ResponseResumed,
     ResponseStarted,
     ResponseText,
+    ResponseTextEnded,
     SessionEnded,
     SessionError,
     SpeechStarted,
@@ -30,6 +31,7 @@ from voice_agent.events import (
     UserTranscript,
 )
 from voice_agent.session import Session, SessionOptions
+from voice_agent.stages.generator import Message
 from voice_agent.transports.closing import Closed, exchange, hold, receive, receive_all, sending
 
 GREETING_S: Final = 2.0
@@ -38,6 +40,13 @@ GREETING_S: Final = 2.0
 
 class _Message(BaseModel):
     model_config = ConfigDict(extra="forbid")
+
+
+class Said(_Message):
+    """One message of an earlier conversation."""
+
+    role: Literal["user", "assistant"]
+    text: str = Field(min_length=1, max_length=20_000)
 
 
 class Start(_Message):
@@ -50,6 +59,7 @@ class Start(_Message):
     voice: str | None = None
     language: str | None = Field(None, pattern="^[a-z]{2,3}$")
     eagerness: Eagerness | None = None
+    history: list[Said] = Field(default_factory=list, max_length=500)
 
 
 class Played(_Message):
@@ -65,6 +75,13 @@ class Text(_Message):
 
     type: Literal["text"]
     text: str = Field(min_length=1, max_length=20_000)
+
+
+class PushToTalk(_Message):
+    """The user takes the floor, or lets go of it."""
+
+    type: Literal["push_to_talk"]
+    pressed: bool
 
 
 class Interrupt(_Message):
@@ -87,7 +104,7 @@ class Stop(_Message):
 
 
 ClientMessage: TypeAlias = Annotated[
-    Start | Played | Text | Interrupt | Ping | Stop, Field(discriminator="type")
+    Start | Played | Text | PushToTalk | Interrupt | Ping | Stop, Field(discriminator="type")
 ]
 _client_message: Final[TypeAdapter[ClientMessage]] = TypeAdapter(ClientMessage)
 
@@ -154,6 +171,7 @@ def _options(start: Start, agent: Agent) -> SessionOptions:
         voice=start.voice,
         language=start.language,
         eagerness=start.eagerness,
+        history=tuple(Message(said.role, said.text) for said in start.history),
     )
 
 
@@ -188,6 +206,8 @@ async def _take(session: Session, message: ClientMessage | Pcm16) -> bool:
             session.played(message.response, message.ms)
         case Text():
             session.read(message.text)
+        case PushToTalk():
+            session.push_to_talk(message.pressed)
         case Interrupt():
             session.interrupt()
         case Ping():
@@ -275,18 +295,26 @@ def _message(event: Event) -> dict[str, Any]:
             return {"type": "transcript", "turn": turn, "text": text, "final": final}
         case ResponseStarted(response, turn):
             return {"type": "response_started", "response": response, "turn": turn}
-        case ResponseText(response, text):
-            return {"type": "response_text", "response": response, "text": text}
+        case ResponseText(response, text, start_ms):
+            return {
+                "type": "response_text",
+                "response": response,
+                "text": text,
+                "start_ms": round(start_ms),
+            }
+        case ResponseTextEnded(response, end_ms):
+            return {"type": "response_text_ended", "response": response, "end_ms": round(end_ms)}
         case ResponsePaused(response, heard_ms):
             return {"type": "pause", "response": response, "heard_ms": round(heard_ms)}
         case ResponseResumed(response):
             return {"type": "resume", "response": response}
-        case ResponseEnded(response, reason, heard_ms):
+        case ResponseEnded(response, reason, heard_ms, heard):
             return {
                 "type": "response_ended",
                 "response": response,
                 "reason": reason,
                 "heard_ms": round(heard_ms),
+                "heard": heard,
             }
         case TurnTimeline(timeline):
             return {
