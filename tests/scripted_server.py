@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
 
 from voice_agent.audio import Pcm16
 
@@ -28,6 +29,8 @@ class Call:
         """Text messages, each with its time."""
         self.rate = 16_000
         self._heard = 0
+        self._text = ""
+        """Of the reply that was begun last."""
         self._news = asyncio.Condition()
 
     async def listen(self) -> None:
@@ -85,11 +88,28 @@ class Call:
     async def begin(self, turn: int, text: str, pcm: Pcm16) -> None:
         """A reply, without its end."""
         await self.send("response_started", response=f"r{turn}", turn=turn)
-        await self.send("response_text", response=f"r{turn}", text=text)
-        await self.play(pcm)
+        self._text = ""
+        await self.piece(turn, text, pcm)
 
-    async def end(self, turn: int, reason: str = "completed", steps: dict[str, float] | None = None) -> None:
-        await self.send("response_ended", response=f"r{turn}", reason=reason, heard_ms=0)
+    async def piece(self, turn: int, text: str, pcm: Pcm16, start_ms: int = 0) -> None:
+        """The next words of a reply, and their sound."""
+        self._text += text
+        await self.send("response_text", response=f"r{turn}", text=text, start_ms=start_ms)
+        await self.play(pcm)
+        await self.send(
+            "response_text_ended", response=f"r{turn}", end_ms=start_ms + len(pcm) * 1000 // 24_000
+        )
+
+    async def end(
+        self,
+        turn: int,
+        reason: str = "completed",
+        steps: dict[str, float] | None = None,
+        heard: str = "",
+    ) -> None:
+        """The end of a reply; `heard` counts where it is not completed."""
+        heard = self._text if reason == "completed" else heard
+        await self.send("response_ended", response=f"r{turn}", reason=reason, heard_ms=0, heard=heard)
         await self.send("timeline", turn=turn, response=f"r{turn}", steps=steps or {})
 
     async def reply(self, turn: int, text: str, pcm: Pcm16, steps: dict[str, float] | None = None) -> None:
@@ -113,6 +133,7 @@ class Call:
 
 
 Script = Callable[[Call], Awaitable[None]]
+Answer = Callable[[ServerConnection, Request], Response | None]
 
 
 class Server:
@@ -124,8 +145,10 @@ class Server:
 
 
 @asynccontextmanager
-async def scripted(script: Script) -> AsyncIterator[Server]:
+async def scripted(script: Script, answer: Answer | None = None) -> AsyncIterator[Server]:
     """Serve calls by a script; a connection that the script leaves open ends with the client.
+
+    `answer` sees each request first, and may answer it as one for a file.
 
     A script that fails closes its connection with 1011, so that the test fails for it.
     """
@@ -145,7 +168,7 @@ async def scripted(script: Script) -> AsyncIterator[Server]:
         finally:
             listening.cancel()
 
-    async with serve(handle, "127.0.0.1", 0, compression=None) as listener:
+    async with serve(handle, "127.0.0.1", 0, compression=None, process_request=answer) as listener:
         port = listener.sockets[0].getsockname()[1]
         server.url = f"ws://127.0.0.1:{port}/ws"
         yield server

@@ -77,10 +77,13 @@ def free_port() -> int:
 
 @contextmanager
 def serving(
-    folder: Path, environment: Mapping[str, str] | None = None, command: Sequence[str] = COMMAND
+    folder: Path,
+    environment: Mapping[str, str] | None = None,
+    command: Sequence[str] = COMMAND,
+    port: int | None = None,
 ) -> Iterator[Server]:
     """A server with its log in `folder`; whatever the test does, nothing of it is left."""
-    port = free_port()
+    port = port or free_port()
     log = folder / "server.log"
     with log.open("wb") as output:
         process = subprocess.Popen(

@@ -234,7 +234,7 @@ export class Call {
     if (back) this.#owner.notice("back", "");
     if (went) this.#lose();
     if (notice) {
-      this.#owner.over(...ABOUT_THE_LINE);
+      this.#owner.over(...ABOUT_THE_LINE.filter((code) => code !== notice));
       this.#owner.notice(notice, words);
     }
     if (state === "closed") this.#release();

@@ -32,6 +32,8 @@ export const MARKUP = `
     <ol class="entries"></ol>
   </div>
 
+  <p class="unseen" role="status"></p>
+
   <footer>
     <div class="notices"></div>
     <div class="floor">

@@ -34,6 +34,7 @@ export class Meter {
    * Draw one frame.
    * @param {number} level root mean square of full scale
    * @param {number} now milliseconds
+   * @returns {boolean} whether there is anything to be seen
    */
   draw(level, now) {
     const { clientWidth: width, clientHeight: height } = this.#canvas;
@@ -62,5 +63,6 @@ export class Meter {
       context.roundRect(left, (height - tall) / 2, BAR_PX, tall, BAR_PX / 2);
       context.fill();
     }
+    return this.#history.some((value) => value > 0);
   }
 }

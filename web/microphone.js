@@ -54,7 +54,7 @@ export class Microphone {
    * @throws {NoMicrophone}
    */
   static async open(context, device, batch, trouble) {
-    if (!navigator.mediaDevices) throw new NoMicrophone("insecure");
+    if (!navigator.mediaDevices) throw new NoMicrophone("no_microphone"); // in a frame that may not, say
     // The context has the output's rate and the worklet resamples: Firefox refuses a context of another one.
     const audio = {
       echoCancellation: true,

@@ -115,10 +115,14 @@ export class Session {
     return this.#sent / INPUT_RATE;
   }
 
+  get #ready() {
+    return this.#state === "open" && this.#socket?.readyState === WebSocket.OPEN;
+  }
+
   /** @param {Int16Array<ArrayBuffer>} pcm at `INPUT_RATE` */
   hear(pcm) {
     this.#activeAt = performance.now();
-    if (this.#state !== "open" || !this.#socket) {
+    if (!this.#socket || !this.#ready) {
       this.#held.push(pcm);
       while (this.#held.length * pcm.length > HELD_S * INPUT_RATE) this.#held.shift();
       return;
@@ -132,7 +136,7 @@ export class Session {
 
   /** @param {ClientMessage} message lost while there is no connection, except for typed text, which waits */
   send(message) {
-    if (this.#state === "open") this.#socket?.send(JSON.stringify(message));
+    if (this.#ready) this.#socket?.send(JSON.stringify(message));
     else if (message.type === "text") this.#waiting.push(message.text);
   }
 
@@ -148,7 +152,7 @@ export class Session {
   }
 
   close() {
-    if (this.#state === "open") this.#socket?.send('{"type":"stop"}');
+    if (this.#ready) this.#socket?.send('{"type":"stop"}');
     this.#end(null, "");
   }
 
@@ -247,8 +251,9 @@ export class Session {
     const socket = this.#socket;
     this.#socket = null;
     if (!socket) return;
-    socket.onopen = socket.onmessage = socket.onclose = null;
-    socket.close(socket.readyState === WebSocket.OPEN ? LINE_IS_DEAD : undefined);
+    socket.onmessage = socket.onclose = null;
+    socket.onopen = () => socket.close(); // closed earlier, it would be a fault on the console
+    if (socket.readyState !== WebSocket.CONNECTING) socket.close(LINE_IS_DEAD);
   }
 
   /**

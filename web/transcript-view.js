@@ -77,13 +77,14 @@ class AgentView {
       this.#spoken.append(word);
       this.#shown = spoken;
     }
+    if (entry.remembered !== null) this.#spoken.textContent = spoken; // one text again: a conversation may take hours
     this.#unspoken.textContent = unspoken.trim();
     if (latencyMs !== null) {
       const seconds = (latencyMs / 1000).toFixed(2);
       this.#latency.hidden = false;
       this.#latency.dataset.ms = latencyMs.toFixed(1);
       this.#latency.textContent = `${seconds} s`;
-      this.#latency.ariaLabel = `Answered after ${seconds} seconds: where the time went`;
+      this.#latency.ariaLabel = `${seconds} s until the answer: where the time went`;
     }
     this.#draw();
   }

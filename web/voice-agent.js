@@ -78,6 +78,7 @@ export class VoiceAgent extends HTMLElement {
       you: new Meter(this.#find("canvas.you", HTMLCanvasElement), "left"),
       agent: new Meter(this.#find("canvas.agent", HTMLCanvasElement), "right"),
     };
+    new ResizeObserver(() => this.#animate()).observe(this.#find(".floor", HTMLElement));
     this.#listen();
   }
 
@@ -86,7 +87,6 @@ export class VoiceAgent extends HTMLElement {
     options.protocol = options.protocol === "ws:" ? "http:" : "https:";
     const dialog = this.#find("dialog", HTMLDialogElement);
     this.#dialog ??= new SettingsDialog(dialog, this.#settings, options, (settings) => this.#choose(settings));
-    this.#animate();
   }
 
   disconnectedCallback() {
@@ -113,6 +113,10 @@ export class VoiceAgent extends HTMLElement {
   /** @returns {Promise<Call | null>} null where the browser can't */
   async #open() {
     if (this.#call || this.#calling) return this.#call;
+    if (!isSecureContext) {
+      this.#notify("insecure", "");
+      return null;
+    }
     this.#calling = true;
     this.#draw();
     try {
@@ -123,6 +127,7 @@ export class VoiceAgent extends HTMLElement {
         over: (...codes) => this.#dismiss(...codes),
       });
       this.#call.pushToTalk = this.#settings.pushToTalk;
+      this.#animate();
     } catch (error) {
       console.warn(error);
       const refused = error instanceof DOMException && ["SyntaxError", "SecurityError"].includes(error.name);
@@ -188,7 +193,9 @@ export class VoiceAgent extends HTMLElement {
     const deaf = floor === "listening" && (!live || (pushToTalk && !call?.pressed));
     const muted = floor === "listening" && !pushToTalk && call?.muted;
     const state = STATES[deaf ? "deaf" : muted ? "muted" : floor];
-    this.#find(".panel", HTMLElement).dataset.floor = floor;
+    const panel = this.#find(".panel", HTMLElement);
+    this.#announce(panel.dataset.floor ?? "", floor);
+    panel.dataset.floor = floor;
     const shown = this.#find(".state", HTMLElement);
     if (shown.textContent !== state) shown.textContent = state;
     this.#button("start").hidden = live || this.#calling;
@@ -203,12 +210,26 @@ export class VoiceAgent extends HTMLElement {
     this.#button("save").hidden = this.#button("renew").hidden = !said;
   }
 
+  /**
+   * Tell a screen reader what cannot be heard. Who speaks and who is silent can: to read that out would be to speak
+   * over the agent, into the microphone.
+   * @param {string} before the floor
+   * @param {string} now
+   */
+  #announce(before, now) {
+    if (before === now) return;
+    const begins = now === "listening" && (before === "connecting" || before === "away");
+    const words = begins ? "The call has begun." : now === "idle" ? "The call has ended." : null;
+    if (words) this.#find("[role=status].unseen", HTMLElement).textContent = words;
+  }
+
+  /** Draw the levels, for as long as there are any. */
   #animate() {
+    cancelAnimationFrame(this.#frame);
     this.#frame = requestAnimationFrame((now) => {
       const { you, agent } = this.#call?.levels ?? { you: 0, agent: 0 };
-      this.#meters.you.draw(you, now);
-      this.#meters.agent.draw(agent, now);
-      this.#animate();
+      const seen = [this.#meters.you.draw(you, now), this.#meters.agent.draw(agent, now)];
+      if (this.#call || seen.includes(true)) this.#animate();
     });
   }
 
@@ -218,7 +239,9 @@ export class VoiceAgent extends HTMLElement {
    */
   #notify(code, words) {
     const { text, lasting, alert, action } = notice(code, words);
-    this.#dismiss(code);
+    const shown = this.#root.querySelector(`[data-notice="${code}"]`);
+    if (lasting && shown) return; // it would be read out again
+    shown?.remove();
     const box = document.createElement("div");
     box.dataset.notice = code;
     box.setAttribute("role", alert ? "alert" : "status");

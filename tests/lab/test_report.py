@@ -1,7 +1,6 @@
 """The report, as text and as a browser shows it."""
 
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -9,14 +8,14 @@ from typing import Literal
 import av
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
+from tests.chromium import Launch
 from tests.lab.results import level, measured, result, spoken, turn
 from voice_agent.lab.fail_if import fail_if
 from voice_agent.lab.report import write_report
 from voice_agent.lab.result import Result
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 HOSTILE = "<img src=x onerror=alert(1)></script>.wav"
 
 
@@ -77,14 +76,8 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if not CHROMIUM:
-        pytest.skip("no Chromium is installed: nothing to open the report in")
-    with sync_playwright() as playwright:
-        flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
-        yield browser
-        browser.close()
+def browser(launch: Launch) -> Browser:
+    return launch()
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 /** Changes the rate of audio that comes in pieces: a windowed sinc, one set of weights for each phase (polyphase). */
 
-/** Zero crossings of the sinc on each side. With the window below, what folds back is 60 dB down or more. */
+/** Zero crossings of the sinc on each side. What would fold back is 40 dB down beside the band, and 80 dB beyond 9/8 of it. */
 const CROSSINGS = 16;
 
 /** Where the pass band ends, as a share of the lower of the two Nyquist frequencies: the filter needs room to fall. */
