@@ -2,8 +2,8 @@
 
 const BAR_PX = 3;
 const GAP_PX = 2;
-/** How much time a bar stands for, milliseconds. */
-const BAR_MS = 60;
+/** How much time a bar stands for, and how often the levels are drawn, milliseconds: more often is no clearer, and costs. */
+export const BAR_MS = 60;
 /** What is drawn as nothing and as a full bar, dB of full scale. Speech reaches -12 dB, a quiet room has -60. */
 const DB = { least: -56, most: -8 };
 
@@ -19,7 +19,6 @@ export class Meter {
   #still = matchMedia("(prefers-reduced-motion: reduce)");
   /** Newest first. @type {number[]} */
   #history = [];
-  #shiftedAt = 0;
 
   /**
    * @param {HTMLCanvasElement} canvas drawn in its own text colour
@@ -31,14 +30,12 @@ export class Meter {
   }
 
   /**
-   * Draw one frame.
+   * Draw the next bar.
    * @param {number} level root mean square of full scale
-   * @param {number} now milliseconds
    * @returns {boolean} whether there is anything to be seen
    */
-  draw(level, now) {
+  draw(level) {
     const { clientWidth: width, clientHeight: height } = this.#canvas;
-    const loud = loudness(level);
     const scale = devicePixelRatio;
     if (this.#canvas.width !== Math.round(width * scale)) this.#canvas.width = Math.round(width * scale);
     if (this.#canvas.height !== Math.round(height * scale)) this.#canvas.height = Math.round(height * scale);
@@ -47,12 +44,8 @@ export class Meter {
     context.clearRect(0, 0, width, height);
     context.fillStyle = getComputedStyle(this.#canvas).color;
     const bars = Math.floor((width + GAP_PX) / (BAR_PX + GAP_PX));
-    if (now - this.#shiftedAt > BAR_MS) {
-      this.#shiftedAt = now;
-      this.#history.unshift(0);
-      this.#history.length = Math.min(this.#history.length, bars);
-    }
-    this.#history[0] = Math.max(this.#history[0] ?? 0, loud);
+    this.#history.unshift(loudness(level));
+    this.#history.length = Math.min(this.#history.length, bars);
     for (let n = 0; n < bars; n++) {
       // Without motion: as many bars as it is loud now, and none of them moves.
       const value = this.#still.matches ? (n / bars < (this.#history[0] ?? 0) ? 0.5 : 0) : (this.#history[n] ?? 0);

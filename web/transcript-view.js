@@ -47,7 +47,6 @@ class AgentView {
   #waterfall = element("div", "breakdown");
   /** @type {AgentEntry | null} */
   #entry = null;
-  #shown = "";
 
   constructor() {
     this.root.dataset.speaker = "agent";
@@ -70,14 +69,7 @@ class AgentView {
   show(entry) {
     this.#entry = entry;
     const { spoken, unspoken, latencyMs } = entry;
-    if (spoken !== this.#shown) {
-      if (!spoken.startsWith(this.#shown)) this.#spoken.textContent = this.#shown = "";
-      const word = document.createElement("span");
-      word.textContent = spoken.slice(this.#shown.length);
-      this.#spoken.append(word);
-      this.#shown = spoken;
-    }
-    if (entry.remembered !== null) this.#spoken.textContent = spoken; // one text again: a conversation may take hours
+    if (this.#spoken.textContent !== spoken) this.#spoken.textContent = spoken;
     this.#unspoken.textContent = unspoken.trim();
     if (latencyMs !== null) {
       const seconds = (latencyMs / 1000).toFixed(2);

@@ -136,8 +136,9 @@ export class Transcript {
     const entry = this.#responses.get(response);
     if (!entry || entry.remembered !== null || ms <= entry.heardMs) return;
     if (!entry.heardMs) entry.at = new Date();
+    const before = entry.spoken;
     entry.heardMs = ms;
-    this.#put(entry);
+    if (entry.spoken !== before) this.#put(entry);
   }
 
   /** It is over. @param {{response: string, reason: string, heard: string}} message */

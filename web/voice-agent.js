@@ -5,7 +5,7 @@
 
 import { Call } from "./call.js";
 import { MARKUP } from "./markup.js";
-import { Meter } from "./meter.js";
+import { BAR_MS, Meter } from "./meter.js";
 import { notice } from "./notices.js";
 import { SettingsDialog, loadSettings } from "./settings.js";
 import { TranscriptView } from "./transcript-view.js";
@@ -59,7 +59,8 @@ export class VoiceAgent extends HTMLElement {
   #meters;
   /** @type {SettingsDialog | null} */
   #dialog = null;
-  #frame = 0;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #beat;
 
   constructor() {
     super();
@@ -72,7 +73,7 @@ export class VoiceAgent extends HTMLElement {
     this.#view = new TranscriptView(this.#find(".log", HTMLElement), this.#find(".entries", HTMLElement));
     this.#transcript = new Transcript((entry, removed) => {
       this.#view.show(entry, removed);
-      this.#draw();
+      if (this.#transcript.entries.length < 2) this.#draw(); // the first one takes the place of the welcome
     });
     this.#meters = {
       you: new Meter(this.#find("canvas.you", HTMLCanvasElement), "left"),
@@ -90,7 +91,7 @@ export class VoiceAgent extends HTMLElement {
   }
 
   disconnectedCallback() {
-    cancelAnimationFrame(this.#frame);
+    clearTimeout(this.#beat);
     this.#call?.close();
   }
 
@@ -225,12 +226,10 @@ export class VoiceAgent extends HTMLElement {
 
   /** Draw the levels, for as long as there are any. */
   #animate() {
-    cancelAnimationFrame(this.#frame);
-    this.#frame = requestAnimationFrame((now) => {
-      const { you, agent } = this.#call?.levels ?? { you: 0, agent: 0 };
-      const seen = [this.#meters.you.draw(you, now), this.#meters.agent.draw(agent, now)];
-      if (this.#call || seen.includes(true)) this.#animate();
-    });
+    clearTimeout(this.#beat);
+    const { you, agent } = this.#call?.levels ?? { you: 0, agent: 0 };
+    const seen = [this.#meters.you.draw(you), this.#meters.agent.draw(agent)];
+    if (this.#call || seen.includes(true)) this.#beat = setTimeout(() => this.#animate(), BAR_MS);
   }
 
   /**

@@ -120,6 +120,7 @@ class SpeakerProcessor extends AudioWorkletProcessor {
    * @returns {boolean}
    */
   process(_inputs, [output]) {
+    if (this.#told && this.#read === this.#written) return !this.#closed; // most of the time: the output is silent as it is
     const channel = /** @type {Float32Array} */ (output?.[0]);
     const before = this.#played;
     this.#gather(channel.length);
