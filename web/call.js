@@ -46,7 +46,10 @@ export class Call {
   #muted = false;
   /** @type {SessionState} */
   #state = "connecting";
-  #connections = 0;
+  /** It was open before: what is still unanswered was said in this call, and is asked again. */
+  #wasOpen = false;
+  /** @type {string | null} */
+  #unanswered = null;
   #thinking = false;
   /** The response that has the floor. @type {{id: string, origin: number | null, heard: boolean, told: number} | null} */
   #response = null;
@@ -215,8 +218,8 @@ export class Call {
   }
 
   #start() {
-    const { history, unanswered } = this.#transcript.resume(this.#connections++ > 0);
-    if (unanswered) this.type(unanswered);
+    const { history, unanswered } = this.#transcript.resume(this.#wasOpen);
+    this.#unanswered = unanswered;
     return { ...this.#owner.choices(), history };
   }
 
@@ -242,6 +245,8 @@ export class Call {
   }
 
   #arrive() {
+    this.#wasOpen = true;
+    if (this.#unanswered) this.type(this.#unanswered);
     if (this.#pressed) this.#session.send({ type: "push_to_talk", pressed: true });
     this.#owner.over(...ABOUT_THE_LINE);
   }

@@ -179,9 +179,21 @@ def test_what_was_not_answered_is_asked_again(talk: Talk) -> None:
     reply(talk, 1, "My name is Ada.", "Hello Ada.")
     talk.hear(2, "Tell me of the sea.")
     talk.visit.expect_floor("thinking")
+    refused: list[Call] = []
+
+    async def refuse(call: Call) -> None:
+        await call.until(lambda: bool(call.messages))
+        refused.append(call)
+        await closing(1013, "not_ready", "Come back later.")(call)
+
+    talk.site.script = refuse
     talk.site.do(talk.call.socket.close(1012))
-    talk.visit.until(lambda: len(talk.site.calls) == 2, "another connection")
+    talk.visit.until(lambda: len(refused) == 2, "two more attempts", 15)
+    talk.site.script = hold
+    talk.visit.expect_floor("thinking", 15)
     assert talk.wait_for("text")["text"] == "Tell me of the sea."
+    talk.wait_for_audio(0.5)
+    assert len(talk.sent("text")) == 1
     assert [said["text"] for said in talk.call.start["history"]] == ["My name is Ada.", "Hello Ada."]
     reply(talk, 1, "Tell me of the sea.", "It is wide.")
     expect(talk.visit.user).to_have_count(2)
