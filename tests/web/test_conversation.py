@@ -70,10 +70,9 @@ def transcribe(whisper: FasterWhisper) -> Callable[[Pcm16], str]:
 def replies(messages: Sequence[Message]) -> list[tuple[Message, str, Message]]:
     """The responses that are over: their start, their text and their end."""
     every = []
-    for started in messages:
-        if started.fields["type"] != "response_started":
-            continue
-        here = [m for m in messages if m.fields.get("response") == started.fields["response"]]
+    starts = [n for n, message in enumerate(messages) if message.fields["type"] == "response_started"]
+    for at, following in zip(starts, [*starts[1:], len(messages)], strict=True):
+        started, here = messages[at], messages[at:following]  # its id may come again in another session
         text = "".join(m.fields["text"] for m in here if m.fields["type"] == "response_text")
         ends = [m for m in here if m.fields["type"] == "response_ended"]
         every += [(started, text, end) for end in ends]

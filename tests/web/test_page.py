@@ -291,6 +291,20 @@ def test_another_voice_begins_a_session_that_knows_of_the_one_before(talk: Talk)
     expect(talk.visit.user).to_have_count(1)
 
 
+def test_a_new_conversation_knows_nothing_of_the_one_before(talk: Talk) -> None:
+    talk.hear(1, "My name is Ada.")
+    talk.site.do(talk.call.begin(1, "Hello Ada.", speech(0.3)))
+    talk.wait_until_played(1, 300)
+    talk.site.do(talk.call.end(1))
+    talk.visit.button("New conversation").click()
+    talk.visit.until(lambda: len(talk.site.calls) == 2, "another session")
+    assert talk.call.start["history"] == []
+    expect(talk.visit.user).to_have_count(0)
+    expect(talk.visit.agent).to_have_count(0)
+    talk.visit.expect_floor("listening")
+    assert max(talk.wait_for_audio(1.0)) > 1000
+
+
 def test_what_was_chosen_is_kept_for_the_next_visit(visited: Visit, served: Site) -> None:
     page = visited.page
     visited.button("Settings").click()
