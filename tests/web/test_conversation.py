@@ -4,6 +4,7 @@ import asyncio
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 
 import jiwer
@@ -71,7 +72,7 @@ def replies(messages: Sequence[Message]) -> list[tuple[Message, str, Message]]:
     """The responses that are over: their start, their text and their end."""
     every = []
     starts = [n for n, message in enumerate(messages) if message.fields["type"] == "response_started"]
-    for at, following in zip(starts, [*starts[1:], len(messages)], strict=True):
+    for at, following in pairwise([*starts, len(messages)]):
         started, here = messages[at], messages[at:following]  # its id may come again in another session
         text = "".join(m.fields["text"] for m in here if m.fields["type"] == "response_text")
         ends = [m for m in here if m.fields["type"] == "response_ended"]
