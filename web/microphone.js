@@ -4,8 +4,8 @@ import { INPUT_RATE } from "./session.js";
 
 /** @typedef {import("./worklets/microphone.js").Batch} Batch */
 
-/** Digital silence from the start for this long, seconds: no microphone that works is that quiet. */
-const SILENT_S = 4;
+/** Batches of digital silence from the start, 4 s: no microphone that works is that quiet. */
+const SILENT_BATCHES = 200;
 
 /** By the name of what `getUserMedia` throws, a code of `notices.js`. */
 const REASONS = /** @type {Record<string, string>} */ ({
@@ -103,11 +103,7 @@ export class Microphone {
   }
 
   /** Silence goes out, and the browser shows that the microphone is off. */
-  get muted() {
-    return this.#muted;
-  }
-
-  set muted(muted) {
+  set muted(/** @type {boolean} */ muted) {
     this.#muted = muted;
     for (const track of this.#stream.getAudioTracks()) track.enabled = !muted;
   }
@@ -132,9 +128,9 @@ export class Microphone {
     this.#tellBatch(batch);
     if (!this.#quiet || this.#muted) return;
     if (batch.peak > 0) {
-      if (this.#batches > SILENT_S / 0.02) this.#tellTrouble(null);
+      if (this.#batches >= SILENT_BATCHES) this.#tellTrouble(null);
       this.#quiet = false;
-    } else if (++this.#batches === SILENT_S / 0.02) {
+    } else if (++this.#batches === SILENT_BATCHES) {
       this.#tellTrouble("silent_microphone");
     }
   }

@@ -3,7 +3,7 @@
 /**
  * `lasting`: it stays until it is over or put away; else for a few seconds. `alert`: it is worth an interruption.
  * `action`: what a button does about it.
- * @typedef {{text: string, lasting?: boolean, alert?: boolean, action?: "start" | "sound"}} Notice
+ * @typedef {{text: string, lasting?: boolean, alert?: boolean, action?: keyof typeof ACTIONS}} Notice
  */
 
 /** @type {Record<string, Notice>} */
@@ -95,9 +95,70 @@ const NOTICES = {
   no_echo_cancellation: { text: "This browser cancels no echo. Headphones work better than loudspeakers." },
 };
 
+/** How long a notice that does not last is shown, milliseconds. */
+const SHOWN_MS = 6000;
+
+const ACTIONS = { start: "Try again", sound: "Turn the sound on" };
+
 /**
- * @param {string} code
- * @param {string} words the server's, where it has some
- * @returns {Notice}
+ * @param {string} text
+ * @param {() => void} does
  */
-export const notice = (code, words) => NOTICES[code] ?? { text: words || `Something went wrong (${code}).` };
+function button(text, does) {
+  const made = document.createElement("button");
+  made.type = "button";
+  made.textContent = text;
+  made.onclick = does;
+  return made;
+}
+
+/** The notices that are on the screen: one for each code. */
+export class Notices {
+  #box;
+  #actions;
+
+  /**
+   * @param {HTMLElement} box
+   * @param {Record<keyof typeof ACTIONS, () => void>} actions
+   */
+  constructor(box, actions) {
+    this.#box = box;
+    this.#actions = actions;
+  }
+
+  /**
+   * @param {string} code
+   * @param {string} [words] the server's, for a code that is not known here
+   */
+  show(code, words) {
+    const { text, lasting, alert, action } = NOTICES[code] ?? { text: words || `Something went wrong (${code}).` };
+    if (lasting && this.#find(code)) return; // it would be read out again
+    this.dismiss(code);
+    const shown = document.createElement("div");
+    shown.dataset.notice = code;
+    shown.setAttribute("role", alert ? "alert" : "status");
+    const paragraph = document.createElement("p");
+    paragraph.textContent = text;
+    shown.append(paragraph);
+    if (action) shown.append(button(ACTIONS[action], this.#actions[action]));
+    const close = button("×", () => shown.remove());
+    close.ariaLabel = "Dismiss";
+    shown.append(close);
+    this.#box.append(shown);
+    if (!lasting) setTimeout(() => shown.remove(), SHOWN_MS);
+  }
+
+  /** They are true no more. @param {string[]} codes */
+  dismiss(...codes) {
+    for (const code of codes) this.#find(code)?.remove();
+  }
+
+  clear() {
+    this.#box.replaceChildren();
+  }
+
+  /** @param {string} code */
+  #find(code) {
+    return this.#box.querySelector(`[data-notice="${CSS.escape(code)}"]`);
+  }
+}

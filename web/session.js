@@ -48,9 +48,9 @@ export const OUTPUT_RATE = 24_000;
 const RETRY = { first: 300, grows: 1.7, longest: 3000 };
 /** A server that is full or loading is asked again after this, milliseconds. */
 const BUSY_RETRY_MS = 2000;
-/** No longer than this is the server looked for, milliseconds. */
+/** No longer than this is a server looked for that says nothing, milliseconds. */
 const GIVE_UP_MS = 180_000;
-/** How often the line is tried, and how long it may take to answer, milliseconds. */
+/** How often the line is tried, and how long it may take to answer, or to be there at all, milliseconds. */
 const PING_EVERY_MS = 4000;
 const SILENT_MS = 10_000;
 /** When nothing happened here for so long, not even the microphone, the machine or the tab was asleep, milliseconds. */
@@ -83,8 +83,8 @@ export class Session {
   #retry;
   /** @type {ReturnType<typeof setInterval>} */
   #watch;
-  /** When the ping was sent that is not yet answered. @type {number | null} */
-  #pingedAt = null;
+  /** When this connection, or a ping, was begun that is not yet answered. @type {number | null} */
+  #askedAt = null;
   #pings = 0;
   #activeAt = performance.now();
   #congested = false;
@@ -160,12 +160,12 @@ export class Session {
     this.#error = { code: "", message: "" };
     this.#sent = 0;
     this.#congested = false;
-    this.#pingedAt = null;
+    this.#askedAt = performance.now();
     const socket = new WebSocket(this.#url);
     socket.binaryType = "arraybuffer";
     socket.onopen = () => this.#start();
     socket.onmessage = ({ data }) => {
-      this.#pingedAt = null;
+      this.#askedAt = null;
       if (typeof data === "string") this.#take(JSON.parse(data));
       else this.#owner.audio(new Int16Array(data));
     };
@@ -210,7 +210,7 @@ export class Session {
     const busy = code === "server_full" || code === "not_ready";
     const now = performance.now();
     if (this.#state === "open") this.#lostAt = now;
-    if (now - this.#lostAt > GIVE_UP_MS) {
+    if (!busy && now - this.#lostAt > GIVE_UP_MS) {
       this.#end("gave_up", "");
       return;
     }
@@ -233,15 +233,15 @@ export class Session {
     this.#activeAt = now;
     if (slept) {
       this.#lostAt = now;
-      this.#pingedAt = null;
+      this.#askedAt = null;
       this.#owner.state(this.#state, "asleep", "");
       this.#atOnce();
     }
-    if (this.#state !== "open") return;
-    if (this.#pingedAt === null) {
-      this.#pingedAt = now;
+    if (!this.#socket) return;
+    if (this.#askedAt === null) {
+      this.#askedAt = now;
       this.send({ type: "ping", id: ++this.#pings });
-    } else if (now - this.#pingedAt > SILENT_MS) {
+    } else if (now - this.#askedAt > SILENT_MS) {
       this.#lost();
     }
   }

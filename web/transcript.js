@@ -111,11 +111,6 @@ export class Transcript {
     this.#responses.set(response, new AgentEntry());
   }
 
-  /** Its entry; shown once a word of it was spoken. @param {string} response */
-  of(response) {
-    return this.#responses.get(response);
-  }
-
   /** The next of its words. @param {{response: string, text: string, start_ms: number}} message */
   read({ response, text, start_ms }) {
     this.#responses.get(response)?.pieces.push({ text, start: start_ms, end: null });

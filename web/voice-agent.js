@@ -6,7 +6,7 @@
 import { Call } from "./call.js";
 import { MARKUP } from "./markup.js";
 import { BAR_MS, Meter } from "./meter.js";
-import { notice } from "./notices.js";
+import { Notices } from "./notices.js";
 import { SettingsDialog, loadSettings } from "./settings.js";
 import { TranscriptView } from "./transcript-view.js";
 import { Transcript } from "./transcript.js";
@@ -16,9 +16,6 @@ import { Transcript } from "./transcript.js";
  * @typedef {import("./session.js").Choices} Choices
  * @typedef {import("./settings.js").Settings} Settings
  */
-
-/** How long a notice that does not last is shown, milliseconds. */
-const NOTICE_MS = 6000;
 
 const STATES = /** @type {const} */ ({
   idle: "Ready",
@@ -52,11 +49,12 @@ export class VoiceAgent extends HTMLElement {
   #settings = loadSettings();
   /** @type {Call | null} */
   #call = null;
-  /** Begun, and not there yet. */
-  #calling = false;
+  /** A call that was begun, and is not there yet. @type {Promise<Call | null> | null} */
+  #calling = null;
   #transcript;
   #view;
   #meters;
+  #notices;
   /** @type {SettingsDialog | null} */
   #dialog = null;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -79,6 +77,10 @@ export class VoiceAgent extends HTMLElement {
       you: new Meter(this.#find("canvas.you", HTMLCanvasElement), "left"),
       agent: new Meter(this.#find("canvas.agent", HTMLCanvasElement), "right"),
     };
+    this.#notices = new Notices(this.#find(".notices", HTMLElement), {
+      start: () => this.#start(),
+      sound: () => this.#call?.sound(),
+    });
     new ResizeObserver(() => this.#animate()).observe(this.#find(".floor", HTMLElement));
     this.#listen();
   }
@@ -113,35 +115,41 @@ export class VoiceAgent extends HTMLElement {
 
   /** @returns {Promise<Call | null>} null where the browser can't */
   async #open() {
-    if (this.#call || this.#calling) return this.#call;
-    if (!isSecureContext) {
-      this.#notify("insecure", "");
-      return null;
-    }
-    this.#calling = true;
+    if (this.#call) return this.#call;
+    this.#calling ??= this.#dial();
     this.#draw();
-    try {
-      this.#call = await Call.begin(this.#url.href, this.#transcript, {
-        choices: () => this.#choices,
-        changed: () => this.#draw(),
-        notice: (code, words) => this.#notify(code, words),
-        over: (...codes) => this.#dismiss(...codes),
-      });
-      this.#call.pushToTalk = this.#settings.pushToTalk;
-      this.#animate();
-    } catch (error) {
-      console.warn(error);
-      const refused = error instanceof DOMException && ["SyntaxError", "SecurityError"].includes(error.name);
-      this.#notify(refused ? "bad_address" : "no_worklet", "");
-    } finally {
-      this.#calling = false;
-      this.#draw();
-    }
+    this.#call = await this.#calling;
+    this.#calling = null;
+    this.#draw();
+    this.#animate();
     return this.#call;
   }
 
+  /** @returns {Promise<Call | null>} */
+  async #dial() {
+    if (!isSecureContext) {
+      this.#notices.show("insecure");
+      return null;
+    }
+    try {
+      const call = await Call.begin(this.#url.href, this.#transcript, {
+        choices: () => this.#choices,
+        changed: () => this.#draw(),
+        notice: (code, words) => this.#notices.show(code, words),
+        over: (...codes) => this.#notices.dismiss(...codes),
+      });
+      call.pushToTalk = this.#settings.pushToTalk;
+      return call;
+    } catch (error) {
+      console.warn(error);
+      const refused = error instanceof DOMException && ["SyntaxError", "SecurityError"].includes(error.name);
+      this.#notices.show(refused ? "bad_address" : "no_worklet");
+      return null;
+    }
+  }
+
   async #start() {
-    this.#dismissAll();
+    this.#notices.clear();
     const typing = this.#call !== null;
     const call = await this.#open();
     if (!call) return;
@@ -199,7 +207,7 @@ export class VoiceAgent extends HTMLElement {
     panel.dataset.floor = floor;
     const shown = this.#find(".state", HTMLElement);
     if (shown.textContent !== state) shown.textContent = state;
-    this.#button("start").hidden = live || this.#calling;
+    this.#button("start").hidden = live || this.#calling !== null;
     this.#button("hold").hidden = !live || !pushToTalk;
     this.#button("mute").hidden = !live || pushToTalk;
     this.#button("mute").ariaPressed = String(call?.muted ?? false);
@@ -230,51 +238,6 @@ export class VoiceAgent extends HTMLElement {
     const { you, agent } = this.#call?.levels ?? { you: 0, agent: 0 };
     const seen = [this.#meters.you.draw(you), this.#meters.agent.draw(agent)];
     if (this.#call || seen.includes(true)) this.#beat = setTimeout(() => this.#animate(), BAR_MS);
-  }
-
-  /**
-   * @param {string} code
-   * @param {string} words
-   */
-  #notify(code, words) {
-    const { text, lasting, alert, action } = notice(code, words);
-    const shown = this.#root.querySelector(`[data-notice="${code}"]`);
-    if (lasting && shown) return; // it would be read out again
-    shown?.remove();
-    const box = document.createElement("div");
-    box.dataset.notice = code;
-    box.setAttribute("role", alert ? "alert" : "status");
-    const paragraph = document.createElement("p");
-    paragraph.textContent = text;
-    box.append(paragraph);
-    if (action === "start") box.append(this.#noticeButton("Try again", () => this.#start()));
-    if (action === "sound") box.append(this.#noticeButton("Turn the sound on", () => this.#call?.sound()));
-    const close = this.#noticeButton("×", () => box.remove());
-    close.ariaLabel = "Dismiss";
-    box.append(close);
-    this.#find(".notices", HTMLElement).append(box);
-    if (!lasting) setTimeout(() => box.remove(), NOTICE_MS);
-  }
-
-  /**
-   * @param {string} text
-   * @param {() => void} does
-   */
-  #noticeButton(text, does) {
-    const button = document.createElement("button");
-    button.type = "button";
-    button.textContent = text;
-    button.onclick = does;
-    return button;
-  }
-
-  /** @param {string[]} codes */
-  #dismiss(...codes) {
-    for (const code of codes) this.#root.querySelector(`[data-notice="${code}"]`)?.remove();
-  }
-
-  #dismissAll() {
-    this.#find(".notices", HTMLElement).replaceChildren();
   }
 
   // What the user does.
