@@ -12,6 +12,7 @@ from tests.web.conftest import Talk, begin
 from tests.web.site import OPTIONS, Site
 from tests.web.visit import Visit, visit
 
+DOCUMENTATION = Path(__file__).parents[2] / "docs" / "web.md"
 RATE_OUT = 24_000
 STEPS: dict[str, float] = {
     "last_speech": 0,
@@ -354,3 +355,14 @@ def test_it_can_be_put_on_a_page_of_another_origin(browser: Browser, served: Sit
         expect(
             visited.page.get_by_role("combobox", name="Voice", exact=True).locator("option")
         ).to_have_count(3)
+
+
+def test_the_example_in_the_documentation_works(browser: Browser, served: Site, other: Site) -> None:
+    [example] = re.findall(r"```html\n(.*?)```", DOCUMENTATION.read_text(), re.DOTALL)
+    example = example.replace("wss://agent.example.com/ws", served.ws)
+    example = example.replace("https://agent.example.com", served.http)
+    other.pages["/host"] = example.replace("</head>", '<link rel="icon" href="data:," /></head>')
+    with visit(browser, f"{other.http}/host", also=[served.http]) as visited:
+        begin(visited, served)
+        box = visited.page.locator("voice-agent").bounding_box()
+        assert box and box["height"] == 36 * 16
