@@ -334,7 +334,9 @@ def test_it_does_all_this_under_its_own_policy(browser: Browser, served: Site) -
         talk.hear(1, "Go on.")
         served.do(talk.call.begin(1, "One.", speech(0.5)))
         talk.wait_until_played(1, 500)
-        visited.page.evaluate("document.fonts.ready")
+        fonts = "document.fonts.ready.then(fonts => [...fonts].map(({ family, status }) => family + ' ' + status))"
+        assert visited.page.evaluate(fonts) == ['"Voice Agent" loaded']
+        assert visited.complaints == []
 
 
 def test_it_can_be_put_on_a_page_of_another_origin(browser: Browser, served: Site, other: Site) -> None:
