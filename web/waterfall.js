@@ -36,7 +36,7 @@ const WAITS_FOR = {
  * @param {number | null} heard when the first sound was heard
  * @returns {Bar[]}
  */
-export function bars(steps, heard) {
+function bars(steps, heard) {
   /** @type {Partial<Record<Shown, number>>} */
   const moments = { ...steps, ...(heard !== null && { heard }) };
   /** @param {Shown | undefined} step */

@@ -549,6 +549,7 @@ def test_stop_ends_the_session(line: Line) -> None:
 def test_a_socket_that_drops_ends_the_session(line: Line) -> None:
     line.socket.close(1006)
     line.call(line.session.until_ended)
+    assert line.session.ended.is_set()
 
 
 def test_when_the_agent_hangs_up_its_last_words_are_heard_first(line: Line) -> None:
