@@ -9,10 +9,11 @@ import numpy as np
 from voice_agent.audio import FRAME_MS, RATE, Pcm16, frames, ms_to_samples
 from voice_agent.engines import Engines
 from voice_agent.errors import StageError
-from voice_agent.preparing import Preparing
 from voice_agent.stages.chunker import SentenceChunker
-from voice_agent.stages.generator import Message
+from voice_agent.stages.generator.deltas import Delta, Finish, TextDelta
+from voice_agent.stages.generator.request import Message, Request
 from voice_agent.stages.transcriber import Transcript
+from voice_agent.urgency import Preparing
 
 LOUD = 8000
 """Amplitude that the scripted VAD takes for speech."""
@@ -107,8 +108,8 @@ class ScriptedGenerator:
 
     async def close(self) -> None: ...
 
-    async def stream(self, messages: Sequence[Message]) -> AsyncGenerator[str, None]:
-        self.asked.append(messages)
+    async def stream(self, request: Request) -> AsyncGenerator[Delta, None]:
+        self.asked.append(list(request.messages))
         reply = self.replies.pop(0) if self.replies else "Hello to you."
         self.running += 1
         try:
@@ -117,7 +118,8 @@ class ScriptedGenerator:
                 raise reply
             for word in reply.split(" "):
                 await asyncio.sleep(self.delay_s)
-                yield f"{word} "
+                yield TextDelta(f"{word} ")
+            yield Finish("stop")
         finally:
             self.running -= 1
 

@@ -7,8 +7,8 @@ import pytest
 from tests.scripted import Script
 from voice_agent.agent import START_AGAIN_S, Agent, Refused
 from voice_agent.config import ServerSettings, Settings
+from voice_agent.dialogue.session import SessionOptions
 from voice_agent.errors import SettingsError, StageError
-from voice_agent.session import SessionOptions
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.looptime]
 

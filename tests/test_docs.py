@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from voice_agent.config import Section, Settings
-from voice_agent.timeline import STEPS
+from voice_agent.dialogue.timeline import STEPS
 
 DOCS = Path(__file__).parents[1] / "docs"
 

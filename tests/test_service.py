@@ -23,9 +23,9 @@ from tests.serving import COMMAND, Server, serving
 from voice_agent.audio import read_audio
 from voice_agent.client import Client, Microphone, hold_exchange
 from voice_agent.client.messages import ResponseEnded, ResponseStarted, SpeechStarted
+from voice_agent.dialogue.timeline import STEPS
 from voice_agent.stages.spoken import spoken
 from voice_agent.stages.transcriber import FasterWhisper
-from voice_agent.timeline import STEPS
 
 pytestmark = [pytest.mark.engines]
 

@@ -10,9 +10,9 @@ from typing import Final
 from prometheus_client import Counter, Gauge, Histogram
 
 from voice_agent.config import Settings
+from voice_agent.dialogue.session import Session, SessionOptions, open_session
 from voice_agent.engines import Engine, Engines
 from voice_agent.errors import StageError, VoiceAgentError
-from voice_agent.session import Session, SessionOptions, open_session
 
 log = logging.getLogger(__name__)
 

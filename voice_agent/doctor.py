@@ -81,7 +81,7 @@ def _gpu() -> Finding:
 
 def _engines(settings: Settings) -> Iterator[Finding]:
     from voice_agent.engines import Engines
-    from voice_agent.stages.generator import OpenAIGenerator
+    from voice_agent.stages.generator.openai_api import OpenAIGenerator
 
     try:
         engines = Engines.build(settings)
@@ -121,7 +121,8 @@ def _weights(settings: Settings) -> Iterator[Finding]:
 
 def _endpoint(settings: Settings) -> Iterator[Finding]:
     """The API that writes the replies, where there is one."""
-    from voice_agent.stages.generator import OpenAIGenerator, build_generator
+    from voice_agent.engines import build_generator
+    from voice_agent.stages.generator.openai_api import OpenAIGenerator
 
     generator = build_generator(settings.llm, settings.models)
     if not isinstance(generator, OpenAIGenerator):

@@ -3,16 +3,18 @@
 from dataclasses import dataclass, field
 from typing import Protocol, Self
 
-from voice_agent.config import Settings
+from voice_agent.config import LlmSettings, ModelsSettings, Settings
 from voice_agent.models import catalog
-from voice_agent.preparing import Preparing
 from voice_agent.stages import endpoint
 from voice_agent.stages.chunker import Chunker, SentenceChunker
 from voice_agent.stages.endpoint import Endpoint, NoEndpoint, SmartTurn
-from voice_agent.stages.generator import EMBEDDED_MODEL, Generator, LlamaCppGenerator, build_generator
+from voice_agent.stages.generator import Generator
+from voice_agent.stages.generator.llamacpp import EMBEDDED_MODEL, LlamaCppGenerator
+from voice_agent.stages.generator.openai_api import OpenAIGenerator, configured_key, configured_url
 from voice_agent.stages.synthesizer import Synthesizer
 from voice_agent.stages.transcriber import FasterWhisper, Transcriber
 from voice_agent.stages.vad import Vad, build_vad
+from voice_agent.urgency import Preparing
 
 
 class Engine(Protocol):
@@ -97,3 +99,15 @@ def needed_weights(settings: Settings) -> list[str]:
         case "xtts":
             pass
     return [name for name in names if name in catalog()]
+
+
+def build_generator(settings: LlmSettings, models: ModelsSettings) -> Generator:
+    """The engine that the settings ask for; with `auto` the API where a base URL or a key is set.
+
+    Raises:
+        SettingsError: the API is asked for, but neither is set.
+    """
+    configured = configured_url(settings) or configured_key(settings)
+    if settings.engine == "openai" or (settings.engine == "auto" and configured):
+        return OpenAIGenerator(settings)
+    return LlamaCppGenerator(settings, models)

@@ -12,7 +12,7 @@ from tests.fixtures import packaged
 from tests.scripted import ScriptedVad, silence, speech
 from voice_agent.audio import FRAME, RATE, Pcm16, read_audio, samples_to_ms, write_wav
 from voice_agent.config import Settings, TurnSettings
-from voice_agent.end_of_turn import THRESHOLD, Evidence
+from voice_agent.dialogue.end_of_turn import THRESHOLD, Evidence
 from voice_agent.lab.cli import lab_app
 from voice_agent.lab.cutoffs import (
     Clip,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from voice_agent.audio import RATE, Pcm16
-from voice_agent.end_of_turn import Evidence, Terms
+from voice_agent.dialogue.end_of_turn import Evidence, Terms
 from voice_agent.lab.fit_endpoint import (
     PRIOR,
     SIGNS,

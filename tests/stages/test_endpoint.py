@@ -10,10 +10,9 @@ import pytest
 from tests.fixtures import packaged
 from voice_agent.audio import RATE, Pcm16, read_audio
 from voice_agent.config import ModelsSettings
-from voice_agent.end_of_turn import NEUTRAL_AUDIO
 from voice_agent.errors import StageError
 from voice_agent.stages import endpoint
-from voice_agent.stages.endpoint import WINDOW, NoEndpoint, SmartTurn, features
+from voice_agent.stages.endpoint import NEUTRAL_AUDIO, WINDOW, NoEndpoint, SmartTurn, features
 from voice_agent.stages.onnx_session import THREADS
 
 PIPECAT = {

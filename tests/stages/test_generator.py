@@ -19,18 +19,15 @@ from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingR
 from starlette.routing import Route
 
 from voice_agent.config import LlmSettings, ModelsSettings
+from voice_agent.engines import build_generator
 from voice_agent.errors import SettingsError, StageError
-from voice_agent.stages.generator import (
-    OPENAI_MODEL,
-    SYSTEM_PROMPT,
-    LlamaCppGenerator,
-    Message,
-    OpenAIGenerator,
-    build_generator,
-)
-from voice_agent.stages.thoughts import ThoughtFilter
+from voice_agent.stages.generator.llamacpp import LlamaCppGenerator
+from voice_agent.stages.generator.openai_api import OPENAI_MODEL, SYSTEM_PROMPT, OpenAIGenerator
+from voice_agent.stages.generator.request import Message
+from voice_agent.stages.generator.request import Request as Asked
+from voice_agent.stages.generator.thoughts import ThoughtFilter
 
-HELLO = [Message("system", "Be brief."), Message("user", "Hello!")]
+HELLO = Asked((Message("system", "Be brief."), Message("user", "Hello!")))
 PROMPTLY_S = 5.0
 """Bound on what takes milliseconds, so that a test fails and does not hang."""
 

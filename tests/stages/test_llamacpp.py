@@ -19,8 +19,9 @@ import pytest
 from voice_agent.config import LlmSettings, ModelsSettings
 from voice_agent.errors import StageError
 from voice_agent.models import ensure
-from voice_agent.stages.generator import EMBEDDED_MODEL, LlamaCppGenerator, Message
-from voice_agent.stages.llamacpp import SLOTS, LlamaCppServer, Slots
+from voice_agent.stages.generator.llamacpp import EMBEDDED_MODEL, LlamaCppGenerator
+from voice_agent.stages.generator.llamacpp_server import SLOTS, LlamaCppServer, Slots
+from voice_agent.stages.generator.request import Message
 
 PROMPTLY_S = 5.0
 """The service ends within this; so must all that it started."""
@@ -112,7 +113,7 @@ async def test_cancelling_the_start_leaves_no_process(tmp_path: Path) -> None:
 OWNER = """
 import asyncio, sys
 from pathlib import Path
-from voice_agent.stages.llamacpp import LlamaCppServer
+from voice_agent.stages.generator.llamacpp_server import LlamaCppServer
 
 async def main():
     server = LlamaCppServer(Path(sys.argv[1]))

@@ -25,8 +25,8 @@ from tests.scripted import MS_PER_CHARACTER, Script, silence, speech
 from voice_agent.agent import Agent
 from voice_agent.audio import Pcm16, frames, ms_to_samples, ulaw_decode, ulaw_encode
 from voice_agent.config import ServerSettings, Settings
-from voice_agent.end_of_turn import LONGEST_MS
-from voice_agent.events import (
+from voice_agent.dialogue.end_of_turn import LONGEST_MS
+from voice_agent.dialogue.events import (
     Event,
     ResponseAudio,
     ResponseEnded,
@@ -41,8 +41,8 @@ from voice_agent.events import (
     TurnTimeline,
     UserTranscript,
 )
-from voice_agent.session import SessionOptions
-from voice_agent.timeline import Timeline
+from voice_agent.dialogue.session import SessionOptions
+from voice_agent.dialogue.timeline import Timeline
 from voice_agent.transports import closing, twilio
 
 RATE = 8000

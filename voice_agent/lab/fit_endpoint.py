@@ -1,4 +1,4 @@
-"""Fits the weights of `voice_agent.end_of_turn` on recordings: `python -m voice_agent.lab.fit_endpoint FOLDER`.
+"""Fits the weights of `dialogue/end_of_turn.py` on recordings: `python -m voice_agent.lab.fit_endpoint FOLDER`.
 
 FOLDER holds WAVs and a manifest.tsv with the columns path, kind and speech_end. Each recording is replayed as it is,
 in the band of the telephone, in noise, and cut short; every silence in it is a pause (speech follows) or an end. What
@@ -22,7 +22,7 @@ from scipy.optimize import minimize
 
 from voice_agent.audio import FRAME, FRAME_MS, RATE, Pcm16, read_audio, resample
 from voice_agent.config import load_settings
-from voice_agent.end_of_turn import LONGEST_MS, THRESHOLD, WEIGHTS, Terms, features
+from voice_agent.dialogue.end_of_turn import LONGEST_MS, THRESHOLD, WEIGHTS, Terms, features
 from voice_agent.lab.cutoffs import BUDGET, THRESHOLDS, Clip, Outcome, best, by_evidence, judge
 from voice_agent.lab.endpoint import KINDS, MANIFEST, Labels, read_manifest
 from voice_agent.lab.noise import attenuated, clipped, one_over_f, rms

@@ -9,12 +9,22 @@ import numpy as np
 
 from voice_agent.audio import FRAME, RATE, Pcm16, frames, ms_to_samples
 from voice_agent.config import Eagerness, Settings
-from voice_agent.end_of_turn import LONGEST_MS, Evidence
-from voice_agent.listening import PREROLL
+from voice_agent.dialogue.end_of_turn import LONGEST_MS, Evidence
+from voice_agent.dialogue.listening import PREROLL
+from voice_agent.dialogue.turn_taking import (
+    Commit,
+    Decision,
+    Discard,
+    Look,
+    Onset,
+    Prepare,
+    Score,
+    State,
+    TurnTaking,
+)
 from voice_agent.stages.endpoint import Endpoint, NoEndpoint, SmartTurn
 from voice_agent.stages.transcriber import FasterWhisper, Transcriber
 from voice_agent.stages.vad import Vad, build_vad
-from voice_agent.turn_taking import Commit, Decision, Discard, Look, Onset, Prepare, Score, State, TurnTaking
 
 TAIL_MS: Final = LONGEST_MS + 1000
 """Digital silence played after a recording: longer than any evidence is waited on."""

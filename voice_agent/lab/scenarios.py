@@ -17,7 +17,7 @@ from pydantic_core import ErrorDetails
 from voice_agent.audio import SILENCE, Pcm16, ms_to_samples, read_audio, write_wav
 from voice_agent.client.player import speech_bounds
 from voice_agent.config import Settings, TtsSettings
-from voice_agent.end_of_turn import LONGEST_MS
+from voice_agent.dialogue.end_of_turn import LONGEST_MS
 from voice_agent.engines import build_synthesizer
 from voice_agent.errors import AudioError, LabError, StageError
 from voice_agent.lab.fixtures import Utterance

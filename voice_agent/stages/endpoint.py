@@ -10,7 +10,6 @@ from onnxruntime import InferenceSession
 
 from voice_agent.audio import RATE, Pcm16, to_float
 from voice_agent.config import ModelsSettings
-from voice_agent.end_of_turn import NEUTRAL_AUDIO
 from voice_agent.errors import StageError, VoiceAgentError
 from voice_agent.models import ensure
 from voice_agent.stages.onnx_session import THREADS, open_session
@@ -22,6 +21,8 @@ MODEL_FILE: Final = "smart-turn-v3.2-cpu.onnx"
 WINDOW_S: Final = 8
 """Seconds that smart-turn hears: the last ones, with silence before an utterance that is shorter."""
 WINDOW: Final = WINDOW_S * RATE
+NEUTRAL_AUDIO: Final = 0.5
+"""The probability that says nothing either way."""
 
 
 class Endpoint(Protocol):

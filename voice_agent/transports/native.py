@@ -12,8 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from voice_agent.agent import Agent
 from voice_agent.audio import RATE, SAMPLE_RATES, Pcm16, SampleRate
 from voice_agent.config import Eagerness
-from voice_agent.errors import VoiceAgentError
-from voice_agent.events import (
+from voice_agent.dialogue.events import (
     Event,
     Pong,
     ResponseAudio,
@@ -30,8 +29,9 @@ from voice_agent.events import (
     TurnTimeline,
     UserTranscript,
 )
-from voice_agent.session import Session, SessionOptions
-from voice_agent.stages.generator import Message
+from voice_agent.dialogue.session import Session, SessionOptions
+from voice_agent.errors import VoiceAgentError
+from voice_agent.stages.generator.request import Message
 from voice_agent.transports.closing import Closed, exchange, hold, receive, receive_all, sending
 
 GREETING_S: Final = 2.0

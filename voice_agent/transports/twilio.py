@@ -23,8 +23,14 @@ from pydantic.alias_generators import to_camel
 from voice_agent.agent import Agent
 from voice_agent.audio import Pcm16, frames, ms_to_samples, samples_to_ms, ulaw_decode, ulaw_encode
 from voice_agent.config import Eagerness
-from voice_agent.events import ResponseAudio, ResponseEnded, ResponsePaused, ResponseStarted, SessionEnded
-from voice_agent.session import Session, SessionOptions
+from voice_agent.dialogue.events import (
+    ResponseAudio,
+    ResponseEnded,
+    ResponsePaused,
+    ResponseStarted,
+    SessionEnded,
+)
+from voice_agent.dialogue.session import Session, SessionOptions
 from voice_agent.transports.closing import Closed, exchange, hold, receive, receive_all, sending
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from voice_agent.audio import Pcm16
-from voice_agent.timeline import Timeline
+from voice_agent.dialogue.timeline import Timeline
 
 EndReason = Literal["completed", "interrupted", "failed"]
 

@@ -10,12 +10,11 @@ import pytest
 from prometheus_client import REGISTRY
 
 from tests.scripted import MS_PER_CHARACTER, Script, silence, speech
-from voice_agent import turn_taking
 from voice_agent.audio import Pcm16, samples_to_ms
 from voice_agent.config import Settings, TurnSettings
-from voice_agent.end_of_turn import Evidence
-from voice_agent.errors import StageError
-from voice_agent.events import (
+from voice_agent.dialogue import turn_taking
+from voice_agent.dialogue.end_of_turn import Evidence
+from voice_agent.dialogue.events import (
     Event,
     ResponseAudio,
     ResponseEnded,
@@ -31,9 +30,10 @@ from voice_agent.events import (
     TurnTimeline,
     UserTranscript,
 )
-from voice_agent.preparing import LOOK_SHARE, Preparing
-from voice_agent.session import OUTBOX, ClientTooSlow, Session, SessionOptions, open_session
-from voice_agent.stages.generator import Message
+from voice_agent.dialogue.session import OUTBOX, ClientTooSlow, Session, SessionOptions, open_session
+from voice_agent.errors import StageError
+from voice_agent.stages.generator.request import Message
+from voice_agent.urgency import LOOK_SHARE, Preparing
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.looptime]
 

@@ -23,7 +23,7 @@ from typing import Final
 import numpy as np
 
 from voice_agent.audio import FRAME, RATE, Pcm16, ms_to_samples
-from voice_agent.echo_path import (
+from voice_agent.dialogue.echo_path import (
     AUDIBLE,
     EARLY,
     FAINT,

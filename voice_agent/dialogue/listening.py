@@ -17,10 +17,10 @@ from voice_agent.audio import (
     ms_to_samples,
 )
 from voice_agent.config import Settings
-from voice_agent.echo import EchoGuard, is_echo_text
+from voice_agent.dialogue.echo import EchoGuard, is_echo_text
+from voice_agent.dialogue.turn_taking import Decision, Floor, Look, Onset, Prepare, Score, State, TurnTaking
 from voice_agent.engines import Engines
 from voice_agent.errors import StageError
-from voice_agent.turn_taking import Decision, Floor, Look, Onset, Prepare, Score, State, TurnTaking
 
 PREROLL: Final = ms_to_samples(300)
 """Audio before the onset that goes to the transcriber: VAD needs some speech to be sure of it, in samples."""

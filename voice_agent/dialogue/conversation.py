@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Final
 
-from voice_agent.stages.generator import Message
+from voice_agent.stages.generator.request import Message
 
 CHARS_PER_TOKEN: Final = 3.5
 """A cautious guess for English: tokenizers of current models average about four."""

@@ -4,17 +4,15 @@ import asyncio
 import logging
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
 from voice_agent.audio import RATE, Pcm16, Resampler, samples_to_ms
 from voice_agent.config import Eagerness, Settings
-from voice_agent.conversation import Conversation
-from voice_agent.engines import Engines
-from voice_agent.errors import StageError, VoiceAgentError
-from voice_agent.events import (
+from voice_agent.dialogue.conversation import Conversation
+from voice_agent.dialogue.events import (
     EndReason,
     Event,
     Pong,
@@ -31,12 +29,11 @@ from voice_agent.events import (
     TurnTimeline,
     UserTranscript,
 )
-from voice_agent.listening import Listener
-from voice_agent.playback import Playback
-from voice_agent.response import Response, Voice
-from voice_agent.stages.generator import Message
-from voice_agent.timeline import Timeline
-from voice_agent.turn_taking import (
+from voice_agent.dialogue.listening import Listener
+from voice_agent.dialogue.playback import Playback
+from voice_agent.dialogue.response import Response, Voice
+from voice_agent.dialogue.timeline import Timeline
+from voice_agent.dialogue.turn_taking import (
     AskIfThere,
     Commit,
     Decision,
@@ -52,6 +49,10 @@ from voice_agent.turn_taking import (
     Score,
     TurnTaking,
 )
+from voice_agent.engines import Engines
+from voice_agent.errors import StageError, VoiceAgentError
+from voice_agent.stages.generator.deltas import TextDelta
+from voice_agent.stages.generator.request import Message, Request
 
 log = logging.getLogger(__name__)
 
@@ -244,9 +245,7 @@ class Session:
         if whole and self._turns.floor is Floor.FREE and self._engines.preparing.may_begin():
             assert self._utterance
             self._utterance.mark("transcript", self._listener.transcribed_at)
-            self._prepared = self._make(
-                self._engines.generator.stream(self._conversation.asking(text)), self._utterance
-            )
+            self._prepared = self._make(self._asking(self._conversation.asking(text)), self._utterance)
 
     def _discard_prepared(self) -> None:
         if self._prepared:
@@ -275,9 +274,13 @@ class Session:
         prepared, self._prepared = self._prepared, None
         if prepared:
             self._engines.preparing.used()
-        self._commit(
-            prepared or self._make(self._engines.generator.stream(self._conversation.messages()), timeline)
-        )
+        self._commit(prepared or self._make(self._asking(self._conversation.messages()), timeline))
+
+    async def _asking(self, messages: list[Message]) -> AsyncGenerator[str, None]:
+        async with aclosing(self._engines.generator.stream(Request(tuple(messages)))) as deltas:
+            async for delta in deltas:
+                if isinstance(delta, TextDelta):
+                    yield delta.text
 
     def _begin_turn(self, timeline: Timeline) -> None:
         self.interrupt()

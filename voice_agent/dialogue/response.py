@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from voice_agent.audio import SILENCE, Pcm16, Resampler, samples_to_ms
+from voice_agent.dialogue.events import Event, ResponseAudio, ResponseStarted, ResponseText, ResponseTextEnded
+from voice_agent.dialogue.playback import Playback
+from voice_agent.dialogue.timeline import Timeline
 from voice_agent.errors import StageError
-from voice_agent.events import Event, ResponseAudio, ResponseStarted, ResponseText, ResponseTextEnded
-from voice_agent.playback import Playback
 from voice_agent.stages.chunker import Chunker
 from voice_agent.stages.synthesizer import Synthesizer
-from voice_agent.timeline import Timeline
 
 MS_PER_CHARACTER: Final = 65.0
 """How long English speech takes for a character of text, about 15 a second: for audio that is still being

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from voice_agent.audio import Pcm16
-from voice_agent.playback import ACKNOWLEDGE_WITHIN_S, AHEAD_S, PIECE_MS, Playback
+from voice_agent.dialogue.playback import ACKNOWLEDGE_WITHIN_S, AHEAD_S, PIECE_MS, Playback
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.looptime]
 

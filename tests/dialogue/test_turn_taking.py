@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voice_agent import turn_taking
 from voice_agent.audio import FRAME, FRAME_MS, ms_to_samples
 from voice_agent.config import TurnSettings
-from voice_agent.end_of_turn import Evidence
-from voice_agent.turn_taking import (
+from voice_agent.dialogue import turn_taking
+from voice_agent.dialogue.end_of_turn import Evidence
+from voice_agent.dialogue.turn_taking import (
     DECIDE_LATEST_MS,
     DECIDE_MS,
     ENOUGH_MS,

@@ -12,9 +12,9 @@ from enum import Enum, auto
 from typing import Final, TypeAlias
 
 from voice_agent.audio import FRAME, RATE, ms_to_samples, samples_to_ms
-from voice_agent.backchannel import is_backchannel
 from voice_agent.config import Eagerness, TurnSettings
-from voice_agent.end_of_turn import SCORE_AT_MS, THRESHOLD, Evidence, probability
+from voice_agent.dialogue.backchannel import is_backchannel
+from voice_agent.dialogue.end_of_turn import SCORE_AT_MS, THRESHOLD, Evidence, probability
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.dialogue.simulation import LAG_S, Caller, VirtualTimeLoop
 from tests.scripted import MS_PER_CHARACTER
-from tests.simulation import LAG_S, Caller, VirtualTimeLoop
-from voice_agent.events import (
+from voice_agent.dialogue.events import (
     Event,
     ResponseAudio,
     ResponseEnded,
@@ -22,8 +22,8 @@ from voice_agent.events import (
     SessionError,
     UserTranscript,
 )
-from voice_agent.session import SessionOptions
-from voice_agent.turn_taking import DECIDE_LATEST_MS
+from voice_agent.dialogue.session import SessionOptions
+from voice_agent.dialogue.turn_taking import DECIDE_LATEST_MS
 
 FILLER = "Let me think. "
 WIRES = {

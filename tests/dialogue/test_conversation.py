@@ -6,8 +6,8 @@ from typing import Literal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voice_agent.conversation import CHARS_PER_TOKEN, Conversation
-from voice_agent.stages.generator import Message
+from voice_agent.dialogue.conversation import CHARS_PER_TOKEN, Conversation
+from voice_agent.stages.generator.request import Message
 
 
 def contents(conversation: Conversation) -> list[tuple[str, str]]:

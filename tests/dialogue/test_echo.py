@@ -1,6 +1,6 @@
 """The echo guard, on recorded speech in simulated rooms.
 
-`pytest tests/test_echo.py -s` prints the figures of the scenes.
+`pytest tests/dialogue/test_echo.py -s` prints the figures of the scenes.
 """
 
 import asyncio
@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tests import fixtures
-from voice_agent import echo, echo_path
 from voice_agent.audio import (
     FRAME,
     FRAME_MS,
@@ -28,7 +27,8 @@ from voice_agent.audio import (
     to_pcm16,
 )
 from voice_agent.config import VadSettings
-from voice_agent.echo import EchoGuard, is_echo_text
+from voice_agent.dialogue import echo, echo_path
+from voice_agent.dialogue.echo import EchoGuard, is_echo_text
 from voice_agent.stages.vad import CascadeVad
 
 Audio = NDArray[np.float64]

@@ -88,8 +88,6 @@ USUAL_MS: Final = 400.0
 """About the silence at which a turn with nothing against it is over: only sets the scale."""
 LONGEST_MS: Final = 3000.0
 """No evidence is waited on for longer than this."""
-NEUTRAL_AUDIO: Final = 0.5
-"""The probability from smart-turn that says nothing either way."""
 
 
 def probability(evidence: Evidence) -> float:

@@ -7,7 +7,7 @@ on when told to, and reports its position.
 import asyncio
 import random
 import selectors
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
@@ -24,8 +24,7 @@ from tests.scripted import (
 )
 from voice_agent.audio import FRAME_MS, Pcm16, samples_to_ms
 from voice_agent.config import Settings, TurnSettings
-from voice_agent.errors import StageError
-from voice_agent.events import (
+from voice_agent.dialogue.events import (
     Event,
     ResponseAudio,
     ResponseEnded,
@@ -34,9 +33,11 @@ from voice_agent.events import (
     ResponseStarted,
     ResponseText,
 )
-from voice_agent.session import Session, SessionOptions, open_session
+from voice_agent.dialogue.session import Session, SessionOptions, open_session
+from voice_agent.errors import StageError
 from voice_agent.stages.english import words
-from voice_agent.stages.generator import Message
+from voice_agent.stages.generator.deltas import Delta, Finish, TextDelta
+from voice_agent.stages.generator.request import Request
 from voice_agent.stages.transcriber import Transcript
 
 WORDS = sorted(words("the king had three clever daughters who went far away to look for water and gold"))
@@ -122,14 +123,15 @@ class Endpoint(ScriptedEndpoint):
 class Generator(ScriptedGenerator):
     failing: Failing = field(default_factory=lambda: Failing(random.Random(0)))
 
-    async def stream(self, messages: Sequence[Message]) -> AsyncGenerator[str, None]:
-        self.asked.append(messages)
+    async def stream(self, request: Request) -> AsyncGenerator[Delta, None]:
+        self.asked.append(list(request.messages))
         chance = self.failing.chance
         self.running += 1
         try:
             for _ in range(chance.choice((1, 2, 6))):
                 await self.failing.delay("generator", 0.05, 0.3)
-                yield " ".join(chance.choices(WORDS, k=chance.randint(2, 12))).capitalize() + ". "
+                yield TextDelta(" ".join(chance.choices(WORDS, k=chance.randint(2, 12))).capitalize() + ". ")
+            yield Finish("stop")
         finally:
             self.running -= 1
 

@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voice_agent.end_of_turn import (
+from voice_agent.dialogue.end_of_turn import (
     LONGEST_MS,
-    NEUTRAL_AUDIO,
     SCORE_AT_MS,
     THRESHOLD,
     Evidence,
     probability,
 )
+from voice_agent.stages.endpoint import NEUTRAL_AUDIO
 
 TEXTS = (
     st.none()

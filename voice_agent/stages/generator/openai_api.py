@@ -1,7 +1,4 @@
-"""Text to text: the `Generator` protocol, and the `openai` client as its one engine.
-
-With no endpoint configured, the same client talks to an embedded llama.cpp (`llamacpp.py`).
-"""
+"""Any endpoint that speaks OpenAI's chat completions, through the `openai` client."""
 
 import asyncio
 import logging
@@ -9,22 +6,19 @@ import os
 import random
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import asdict, dataclass
 from itertools import count
-from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, Literal, Protocol, cast
+from typing import Any, Final, cast
 
 import httpx2
 import openai
 from openai.types.chat import ChatCompletionMessageParam
-from pydantic import SecretStr
 
-from voice_agent.config import LlmSettings, ModelsSettings
+from voice_agent.config import LlmSettings
 from voice_agent.errors import SettingsError, StageError
-from voice_agent.models import catalog, ensure
-from voice_agent.stages.llamacpp import SLOTS, LlamaCppServer, Slots
-from voice_agent.stages.thoughts import ThoughtFilter
+from voice_agent.stages.generator.deltas import Delta, Finish, TextDelta, ThoughtDelta
+from voice_agent.stages.generator.request import Message, Request
+from voice_agent.stages.generator.thoughts import ThoughtFilter
 
 log = logging.getLogger(__name__)
 
@@ -36,25 +30,8 @@ SYSTEM_PROMPT: Final = (
     "if they make no sense, ask briefly what was meant."
 )
 """For models that follow instructions."""
-SMALL_SYSTEM_PROMPT: Final = (
-    "You are a friendly voice assistant on the phone. Reply in one short sentence. "
-    "Never use lists, markdown, emoji or code."
-)
-"""For models of a few hundred million parameters. Told only to be helpful and brief, Qwen2.5-Coder-0.5B answered
-5 of 12 spoken questions with a list; told this (but for the emoji), and with `NO_LOOPS`, none."""
 
 API_TEMPERATURE: Final = 0.7
-SMALL_TEMPERATURE: Final = 0.3
-NO_LOOPS: Final[Mapping[str, Any]] = MappingProxyType(
-    {"dry_multiplier": 0.8, "dry_allowed_length": 3, "dry_penalty_last_n": 1024}
-)
-"""llama.cpp's DRY sampler: a small model that has said a thing twice goes on saying it, turn after turn. It
-makes going on with a sequence that is already there less likely the longer it is. Three tokens are allowed, for
-names. Chosen by reading one conversation of 12 turns, not by search."""
-
-EMBEDDED_MODEL: Final = "qwen2.5-coder-0.5b-instruct"
-"""The smallest of the catalogue whose replies make sense. SmolLM2-135M is heard half a
-second sooner on two cores (docs/latency.md), but what it says is seldom an answer."""
 OPENAI_MODEL: Final = "gpt-5.4-mini"
 """For api.openai.com: small, quick, and with no end announced in `openai` 3.54's list of models."""
 OPENAI_URL: Final = "https://api.openai.com/v1"
@@ -73,55 +50,6 @@ _FAILURES: Final = (openai.APIError, TimeoutError, ValueError)
 """What an endpoint can do to us; ValueError is a stream that is not JSON, or not text."""
 
 
-@dataclass(frozen=True)
-class Message:
-    """One entry of the conversation as the model reads it."""
-
-    role: Literal["system", "user", "assistant"]
-    content: str
-
-
-class Generator(Protocol):
-    """Writes the reply."""
-
-    model: str
-    """Known after `start`."""
-    instructions: str
-    """The system prompt to use where the session brings none: of the settings, or one fit for the model."""
-
-    async def start(self) -> None:
-        """Reach the model and have it write a few words, so that the first user does not pay for it.
-
-        Raises:
-            WeightsError: the embedded model's weights can't be had.
-            StageError: no endpoint, key or model; the message names the setting.
-        """
-
-    def stream(self, messages: Sequence[Message]) -> AsyncGenerator[str, None]:
-        """The reply to `messages` in pieces, as they are written.
-
-        Leaving the iteration (`aclose`, cancel) closes the HTTP stream, and the model stops.
-
-        Raises:
-            StageError: the endpoint failed or took too long, after the attempts that were due.
-        """
-
-    async def close(self) -> None:
-        """Let go of connections and processes. Nothing is running afterwards."""
-
-
-def build_generator(settings: LlmSettings, models: ModelsSettings) -> Generator:
-    """The engine that the settings ask for; with `auto` the API where a base URL or a key is set.
-
-    Raises:
-        SettingsError: the API is asked for, but neither is set.
-    """
-    configured = _base_url(settings) or _api_key(settings)
-    if settings.engine == "openai" or (settings.engine == "auto" and configured):
-        return OpenAIGenerator(settings)
-    return LlamaCppGenerator(settings, models)
-
-
 class OpenAIGenerator:
     """Any endpoint that speaks OpenAI's chat completions."""
 
@@ -138,7 +66,7 @@ class OpenAIGenerator:
         Raises:
             SettingsError: neither a base URL nor a key is set.
         """
-        key, url = _api_key(settings), _base_url(settings)
+        key, url = configured_key(settings), configured_url(settings)
         if not (key or url):
             raise SettingsError(
                 "llm.engine is openai, but there is no endpoint: set VOICE_AGENT_LLM__BASE_URL, "
@@ -180,10 +108,10 @@ class OpenAIGenerator:
             raise self._explained(error) from error
 
     async def stream(
-        self, messages: Sequence[Message], extra: Mapping[str, Any] = _NO_EXTRA
-    ) -> AsyncGenerator[str, None]:
+        self, request: Request, extra: Mapping[str, Any] = _NO_EXTRA
+    ) -> AsyncGenerator[Delta, None]:
         """See `Generator`; `extra` goes into the request's body."""
-        limit = self._settings.max_tokens
+        messages, limit = request.messages, request.max_tokens or self._settings.max_tokens
         for attempt in count():
             began = False
             spoken = ThoughtFilter()
@@ -191,8 +119,8 @@ class OpenAIGenerator:
                 async with aclosing(self._tokens(messages, limit, extra)) as tokens:
                     async for token in tokens:
                         began = True
-                        if text := spoken.feed(token):
-                            yield text
+                        text = spoken.feed(token)
+                        yield TextDelta(text) if text else ThoughtDelta(token)
             except _FAILURES as error:
                 pause = None if began or attempt == self._settings.retries else _pause(error, attempt)
                 if pause is None:
@@ -201,7 +129,8 @@ class OpenAIGenerator:
                 await asyncio.sleep(pause)
                 continue
             if text := spoken.rest():
-                yield text
+                yield TextDelta(text)
+            yield Finish("stop")
             return
 
     async def close(self) -> None:
@@ -241,7 +170,10 @@ class OpenAIGenerator:
         async with asyncio.timeout_at(deadline):
             response = await self._client.chat.completions.create(
                 model=self.model,
-                messages=cast(list[ChatCompletionMessageParam], [asdict(message) for message in messages]),
+                messages=cast(
+                    list[ChatCompletionMessageParam],
+                    [{"role": message.role, "content": message.content} for message in messages],
+                ),
                 stream=True,
                 extra_body=options,
             )
@@ -289,12 +221,14 @@ class OpenAIGenerator:
         return StageError("generator", what)
 
 
-def _api_key(settings: LlmSettings) -> str | None:
+def configured_key(settings: LlmSettings) -> str | None:
+    """The key, of the settings or of the variable that the `openai` client reads."""
     given = settings.api_key.get_secret_value() if settings.api_key else None
     return given or os.environ.get("OPENAI_API_KEY") or None
 
 
-def _base_url(settings: LlmSettings) -> str | None:
+def configured_url(settings: LlmSettings) -> str | None:
+    """The same for the base URL."""
     return settings.base_url or os.environ.get("OPENAI_BASE_URL") or None
 
 
@@ -342,96 +276,3 @@ def _too_long(error: openai.APIError) -> bool:
     """By OpenAI's code, llama.cpp's type, and the words of vLLM and others, who have only a message."""
     known = {"context_length_exceeded", "exceed_context_size_error"}
     return bool(known & {error.code, error.type}) or "context length" in error.message.lower()
-
-
-class LlamaCppGenerator:
-    """A GGUF model under an embedded llama.cpp, which is started again after a crash."""
-
-    model: str
-    instructions: str
-
-    def __init__(self, settings: LlmSettings, models: ModelsSettings) -> None:
-        self.model = settings.model or EMBEDDED_MODEL
-        self.instructions = settings.system_prompt or SMALL_SYSTEM_PROMPT
-        self._settings = settings.model_copy(
-            update={
-                "model": self.model,
-                "system_prompt": self.instructions,
-                "extra_body": {**NO_LOOPS, **settings.extra_body},
-                "temperature": SMALL_TEMPERATURE if settings.temperature is None else settings.temperature,
-            }
-        )
-        self._models = models
-        self._server: LlamaCppServer | None = None
-        self._client: OpenAIGenerator | None = None
-        self._slots = Slots(SLOTS)
-        self._starting = asyncio.Lock()
-
-    async def start(self) -> None:
-        """See `Generator`."""
-        await self.close()  # of an attempt before
-        gguf = await asyncio.to_thread(self._weights)
-        self._server = LlamaCppServer(
-            gguf,
-            name=self.model,
-            context_tokens=self._settings.context_tokens,
-            threads=self._settings.threads,
-        )
-        await self._running(self._server)
-
-    async def stream(self, messages: Sequence[Message]) -> AsyncGenerator[str, None]:
-        """See `Generator`."""
-        if self._server is None:
-            raise StageError("generator", "the embedded language model is not started, or closed already")
-        client = await self._running(self._server)
-        with self._slots.take(messages) as slot:
-            async with aclosing(client.stream(messages, {"id_slot": slot})) as tokens:
-                async for token in tokens:
-                    yield token
-
-    async def close(self) -> None:
-        """See `Generator`."""
-        client, server = self._client, self._server
-        self._client = self._server = None
-        if client:
-            await client.close()
-        if server:
-            await server.close()
-
-    async def _running(self, server: LlamaCppServer) -> OpenAIGenerator:
-        """The client of the server, which is started first if it does not run."""
-        async with self._starting:
-            if self._client and server.running:
-                return self._client
-            if self._client:
-                log.error("llama.cpp ended by itself; starting it again")
-                await self._client.close()
-            await server.start()
-            endpoint = {
-                "base_url": server.base_url,
-                "api_key": SecretStr(server.api_key),
-                "model": self.model,
-            }
-            # llama.cpp says that it keeps the connection, and closes it after each stream: a request that comes
-            # at once goes into the void. Another connection on loopback costs nothing.
-            self._client = OpenAIGenerator(self._settings.model_copy(update=endpoint), keep_alive_s=0)
-            # Each slot reads the instructions now, so that the first turn there finds them read.
-            await self._client.start([{"id_slot": slot, "max_tokens": 1} for slot in range(SLOTS)])
-            return self._client
-
-    def _weights(self) -> Path:
-        """The GGUF file that the settings name, fetched if need be."""
-        name = self.model
-        if name.endswith(".gguf"):
-            if not (file := Path(name).expanduser()).is_file():
-                raise StageError("generator", f"VOICE_AGENT_LLM__MODEL={name}: no such file")
-            return file
-        offered = {entry.name: entry.files[0].path for entry in catalog().values()}
-        offered = {entry: file for entry, file in offered.items() if file.endswith(".gguf")}
-        if name not in offered:
-            raise StageError(
-                "generator",
-                f"VOICE_AGENT_LLM__MODEL={name}: the embedded models are {', '.join(offered)}, or a path to "
-                "a .gguf file; for an API's model set VOICE_AGENT_LLM__BASE_URL or OPENAI_API_KEY",
-            )
-        return ensure(name, directory=self._models.dir, offline=self._models.offline) / offered[name]

@@ -1,7 +1,7 @@
 """What becomes of a sound on its way from the loudspeaker to the microphone: how late, how loud, how reverberant.
 
 Three models, each for what the one before leaves unexplained: `find_lag`, `Canceller` and `Coupling`.
-`voice_agent.echo` puts them together.
+`voice_agent.dialogue.echo` puts them together.
 """
 
 import math

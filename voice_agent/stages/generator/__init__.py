@@ -1,0 +1,36 @@
+"""Text to text: the `Generator` protocol, and its engines, both behind the `openai` client."""
+
+from collections.abc import AsyncGenerator
+from typing import Protocol
+
+from voice_agent.stages.generator.deltas import Delta
+from voice_agent.stages.generator.request import Request
+
+
+class Generator(Protocol):
+    """Writes the reply."""
+
+    model: str
+    """Known after `start`."""
+    instructions: str
+    """The system prompt to use where the session brings none: of the settings, or one fit for the model."""
+
+    async def start(self) -> None:
+        """Reach the model and have it write a few words, so that the first user does not pay for it.
+
+        Raises:
+            WeightsError: the embedded model's weights can't be had.
+            StageError: no endpoint, key or model; the message names the setting.
+        """
+
+    def stream(self, request: Request) -> AsyncGenerator[Delta, None]:
+        """The reply to `request` in pieces, as they are written; the last is a `Finish`.
+
+        Leaving the iteration (`aclose`, cancel) closes the HTTP stream, and the model stops.
+
+        Raises:
+            StageError: the endpoint failed or took too long, after the attempts that were due.
+        """
+
+    async def close(self) -> None:
+        """Let go of connections and processes. Nothing is running afterwards."""
