@@ -130,3 +130,24 @@ async def test_nothing_of_an_interrupted_response_follows_its_end() -> None:
         await caller.say(silence(3000))
     end = caller.events.index(caller.all(ResponseEnded)[0])
     assert not [event for event in caller.events[end + 1 :] if not isinstance(event, TurnTimeline)]
+
+
+@pytest.mark.parametrize(
+    ("at_ms", "reason"),
+    [(1000, "completed"), (5450, "interrupted")],
+    ids=["before the question", "after it"],
+)
+async def test_a_backchannel_is_judged_by_what_was_heard_by_then(at_ms: int, reason: str) -> None:
+    """A question that is yet to come is not what the "mm-hm" answers."""
+    script = Script()
+    weather = "It is sunny and warm in all of the country today."
+    script.generator.replies = [
+        f"{weather} Do you want to hear about the week? Unquestionably it stays as it is."
+    ]
+    script.generator.delay_s = 0.0
+    script.transcriber.texts = ["how is the weather", "Mm-hm."]
+    async with calling(script) as caller:
+        await caller.ask()
+        await caller.until(ResponseAudio)
+        await caller.say(silence(at_ms), speech(300), silence(1000))
+        assert (await caller.until(ResponseEnded)).reason == reason
