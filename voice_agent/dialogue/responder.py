@@ -167,8 +167,8 @@ class Responder:
         view, instructions = self._items.view(said), self._instructions
 
         def request(share: float) -> Request:
-            budget = max(LEAST_ROOM, share * self._budget(instructions))
-            return Request(view.within(budget).messages(instructions))
+            tokens = min(view.tokens, self._budget(instructions))
+            return Request(view.within(max(LEAST_ROOM, share * tokens)).messages(instructions))
 
         llm = self._settings.llm
         reply = Reply(self._engines.generator, request, llm.turn_timeout_s, self._share)
