@@ -117,13 +117,15 @@ class Conversation:
         while clock() < end and not client.over:
             async with hosted.attached() as session:
                 attending = asyncio.create_task(client.attend(session))
-                while clock() < end and not client.over:
-                    await caller.act()
-                    if not good and chance.random() < 0.01:
-                        break
-                    if chance.random() < 0.005:
-                        await caller.quiet(90)
-                attending.cancel()
+                try:
+                    while clock() < end and not client.over:
+                        await caller.act()
+                        if not good and chance.random() < 0.01:
+                            break
+                        if chance.random() < 0.005:
+                            await caller.quiet(90)
+                finally:
+                    attending.cancel()
             if clock() < end and not client.over:
                 await asyncio.sleep(chance.choice((0.0, 0.5, 3.0, 10.0)))
         await self._end(hosted, held, caller)
