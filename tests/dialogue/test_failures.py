@@ -1,6 +1,7 @@
 """What engines, models and clients can do to a session, and how it goes on."""
 
 import asyncio
+from collections.abc import AsyncGenerator
 
 import pytest
 
@@ -403,3 +404,34 @@ async def test_a_subscriber_that_fails_fails_nothing() -> None:
         assert (await caller.until(ResponseEnded)).reason == "completed"
         await caller.until(TurnTimeline)
     assert seen == caller.events
+
+
+@pytest.mark.parametrize("stage", ["transcriber", "endpoint", "synthesizer", "generator"])
+async def test_an_engine_that_never_answers_is_not_waited_for_for_ever(stage: str) -> None:
+    async def hang(*_: object, **__: object) -> None:
+        await asyncio.Event().wait()
+
+    async def hanging_stream(*_: object, **__: object) -> AsyncGenerator[Delta, None]:
+        await asyncio.Event().wait()
+        yield Finish("stop")
+
+    script = Script()
+    async with calling(script) as caller:
+        with pytest.MonkeyPatch.context() as patch:
+            match stage:
+                case "transcriber":
+                    patch.setattr(script.transcriber, "transcribe", hang)
+                case "endpoint":
+                    patch.setattr(script.endpoint, "score", hang)
+                case _:
+                    patch.setattr(getattr(script, stage), "stream", hanging_stream)
+            await caller.ask()
+            reason = (await caller.until(ResponseEnded)).reason
+            assert reason == ("completed" if stage in ("transcriber", "endpoint") else "failed")
+            await caller.say(silence(12_000))
+            # The detector is not waited for: the words and the silence decide.
+            failed = [] if stage == "endpoint" else [f"{stage}_failed"]
+            assert [event.code for event in caller.all(SessionError)] == failed
+        before = len(caller.all(ResponseEnded))
+        await caller.say(speech(500), silence(1500))
+        assert (await caller.until(ResponseEnded, before + 1)).reason == "completed"
