@@ -127,7 +127,7 @@ class Listener:
             if start:
                 await asyncio.sleep(0)
             self._hear_frames(audio[start : min(start + step, whole)])
-        self._line.heard()
+        self._line.heard(len(pcm) * FRAME_MS / 1000 / self._frame)
 
     def alive(self) -> None:
         """The client did something else than send audio."""

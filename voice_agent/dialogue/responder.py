@@ -99,6 +99,7 @@ class Responder:
 
     def prepare(self, text: str, timeline: Timeline) -> None:
         """Begin with the reply to what the user may have said last. Nobody outside hears of it."""
+        self.discard_prepared()
         if self._discarded < MOST_DISCARDED and self._engines.speculation.may_begin():
             self._prepared = self._make_reply(timeline, text)
 
