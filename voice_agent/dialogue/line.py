@@ -40,6 +40,8 @@ class Line:
         self._waited_for, self._silent, self._lost, self._gone = waited_for, silent, lost, gone
         self._idle_s = idle_s
         self._heard_at = self._alive_at = self._clock()
+        self._due_s = 0.0
+        """From then to when more is due."""
         self._filled_s = 0.0
         """Silence heard in place of audio since the last audio came."""
         self._told_lost = False
@@ -48,12 +50,13 @@ class Line:
         if idle_s:
             self._idle = self._call_at(self._alive_at + idle_s, self._look_for_life)
 
-    def heard(self) -> None:
-        """Audio came, and what follows from it was done."""
+    def heard(self, seconds: float) -> None:
+        """So much audio came at once, and what follows from it was done. As much later, the next is due."""
         self._heard_at = self._alive_at = self._clock()
+        self._due_s = seconds
         self._filled_s, self._told_lost = 0.0, False
         if self._missing is None and self._waited_for():
-            self._watch(self._heard_at + SILENT_AFTER_S)
+            self._watch(self._heard_at + self._due_s + SILENT_AFTER_S)
 
     def alive(self) -> None:
         """The client did something."""
@@ -76,12 +79,12 @@ class Line:
         missing_s = now - self._heard_at
         if now - due > HELD_UP_S:
             self._watch(now + STEP_S)
-        elif missing_s < SILENT_AFTER_S:
-            self._watch(self._heard_at + SILENT_AFTER_S)
+        elif missing_s < self._due_s + SILENT_AFTER_S:
+            self._watch(self._heard_at + self._due_s + SILENT_AFTER_S)
         else:
             unfilled_s, self._filled_s = missing_s - self._filled_s, missing_s
             self._silent(unfilled_s)
-            if missing_s >= LOST_AFTER_S and not self._told_lost:
+            if missing_s >= self._due_s + LOST_AFTER_S and not self._told_lost:
                 self._told_lost = True
                 self._lost()
             self._watch(now + STEP_S)

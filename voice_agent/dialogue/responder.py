@@ -99,6 +99,7 @@ class Responder:
 
     def prepare(self, text: str, timeline: Timeline) -> None:
         """Begin with the reply to what the user may have said last. Nobody outside hears of it."""
+        self.discard_prepared()
         if self._discarded < MOST_DISCARDED and self._engines.speculation.may_begin():
             self._prepared = self._make_reply(timeline, text)
 
@@ -147,6 +148,7 @@ class Responder:
         """The client has played this much of a response; one that has ended is passed over."""
         response = self.current
         if response and response.id == response_id:
+            self._listener.alive()
             if ms > 0 and response.playback.sent_ms:
                 response.timeline.mark("first_audio_played", self._clock())
             response.playback.acknowledge(ms)
@@ -192,7 +194,13 @@ class Responder:
             source,
             timeline,
             self._engines.chunker,
-            Voice(self._engines.synthesizer, options.voice, options.language, options.output_rate),
+            Voice(
+                self._engines.synthesizer,
+                options.voice,
+                options.language,
+                options.output_rate,
+                self._settings.tts.timeout_s,
+            ),
             partial(self._playback, options),
             Bridge(phrases.filler, turn.filler_after_ms / 1000, phrases.no_answer),
             remembered=remembered,

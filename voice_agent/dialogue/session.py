@@ -142,7 +142,6 @@ class Session:
 
     def played(self, response: str, ms: float) -> None:
         """The client has played this much of a response; one that has ended is passed over."""
-        self._listener.alive()
         self._responder.played(response, ms)
 
     def change(self, options: SessionOptions) -> None:
