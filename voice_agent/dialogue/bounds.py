@@ -1,11 +1,21 @@
-"""No engine is waited for without a bound, whatever it promises."""
+"""No engine is waited for without a bound, and none ends a session, whatever it promises."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from voice_agent.errors import StageError
+from prometheus_client import Counter
+
+from voice_agent.errors import StageError, VoiceAgentError
+
+log = logging.getLogger(__name__)
+
+unforeseen: Final = Counter(
+    "voice_agent_unforeseen_errors",
+    "Failures of engines and responses that nobody foresaw: faults of the server's.",
+)
 
 GRACE_S: Final = 1.0
 """How much longer an engine is waited for than it may take: it notices by itself first, and can say more."""
@@ -16,12 +26,17 @@ async def bounded(stage: str, timeout_s: float) -> AsyncIterator[None]:
     """For waiting for an engine within.
 
     Raises:
-        StageError: it took `GRACE_S` longer than `timeout_s`.
+        StageError: it took `GRACE_S` longer than `timeout_s`, or failed in a way that nobody foresaw.
     """
+    scope = asyncio.timeout(timeout_s + GRACE_S)
     try:
-        async with asyncio.timeout(timeout_s + GRACE_S) as scope:
+        async with scope:
             yield
-    except TimeoutError:
-        if not scope.expired():
-            raise
-        raise StageError(stage, f"the {stage} gave nothing for {timeout_s:g} s") from None
+    except VoiceAgentError:
+        raise
+    except Exception as error:  # a fault of the engine's, which is no reason to end the conversation
+        if isinstance(error, TimeoutError) and scope.expired():
+            raise StageError(stage, f"the {stage} gave nothing for {timeout_s:g} s") from None
+        log.exception("the %s failed in a way that nobody foresaw", stage)
+        unforeseen.inc()
+        raise StageError(stage, f"the {stage} failed; the server's log tells why") from error
