@@ -1,6 +1,7 @@
 """What must hold of every conversation, whatever the caller, the client, the model and the engines did."""
 
 from collections.abc import Iterable
+from itertools import pairwise
 
 import pytest
 
@@ -17,6 +18,7 @@ from voice_agent.dialogue.events import (
     ResponseText,
     ResponseTextEnded,
     SessionEnded,
+    SpeechStarted,
     UserTranscript,
 )
 from voice_agent.dialogue.manners import PHRASES
@@ -191,9 +193,11 @@ def what_is_told_as_heard_is_text_up_to_there(events: Iterable[Event]) -> None:
                 own = [(at, text) for at, text in chunks if not text.startswith(MANNERS)]
                 whole = "".join(text for _, text in own).strip()
                 assert whole.startswith(event.heard), event
-                begun = "".join(text for at, text in own if at < event.heard_ms + 1 or event.reason == "completed")
+                begun = "".join(
+                    text for at, text in own if at < event.heard_ms + 1 or event.reason == "completed"
+                )
                 assert len(event.heard) <= len(begun.strip()), event
-                followed = zip(own, own[1:], strict=False)
+                followed = pairwise(own)
                 past = "".join(text for (_, text), (at, _) in followed if at < event.heard_ms - 1)
                 assert event.heard.startswith(past.strip()), (event, past)
 
@@ -203,7 +207,7 @@ def one_apology_is_enough(events: Iterable[Event]) -> None:
     apologies = 0
     for event in events:
         match event:
-            case UserTranscript(final=True):
+            case UserTranscript(final=True) | SpeechStarted():
                 apologies = 0
             case ResponseText(_, text, _) if text.startswith(APOLOGY):
                 apologies += 1
@@ -228,7 +232,7 @@ def the_model_is_asked_properly(request: Request, by_itself: bool) -> None:
         assert rest[-1].role == "user", request
     for message in request.messages:
         assert message.content.strip() or message.tool_calls, request
-    for one, other in zip(rest, rest[1:], strict=False):
+    for one, other in pairwise(rest):
         assert one.role != other.role or one.role == "tool", request
     _calls_have_outputs(rest)
     for message in rest:
