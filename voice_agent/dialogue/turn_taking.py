@@ -341,10 +341,10 @@ class TurnTaking:
 
     def _weigh_barge_in(self, *, overdue: bool = False) -> Iterator[Decision]:
         """Over the agent: stop it, or let it go on."""
-        if self.floor is Floor.FREE or not (self._may_interrupt or self.held):
+        if self.floor is Floor.FREE:
             return
-        if self.state is State.LISTENING:
-            meant: bool | None = False
+        if self.state is State.LISTENING or not (self._may_interrupt or self.held):
+            meant: bool | None = False  # the latter where the policy has changed while the agent was held
         elif self.held or (self._words and not self._is_backchannel()):
             meant = True
         elif self.state is State.TRAILING and self._text is not None:
