@@ -128,7 +128,7 @@ class Caller:
         chance, session = self._chance, self.session
         requests: tuple[Callable[[], None], ...] = (
             lambda: session.read(chance.choice(TYPED)),
-            lambda: [session.read(text) for text in chance.choices(TYPED, k=3)] and None,
+            self._type_at_once,
             session.interrupt,
             session.complete_turn,
             self._respond,
@@ -139,6 +139,10 @@ class Caller:
             requests, (4, 2, 4, 1, 0.5, 0.5, 0.5), k=chance.choice((1, 1, 1, 2, 4))
         ):
             request()
+
+    def _type_at_once(self) -> None:
+        for text in self._chance.choices(TYPED, k=3):
+            self.session.read(text)
 
     def _respond(self) -> None:
         self.responds = True
