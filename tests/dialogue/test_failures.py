@@ -7,6 +7,7 @@ import pytest
 
 from tests.dialogue.calling import ENDPOINT_MS, SETTINGS, calling
 from tests.scripted import Script, silence, speech
+from voice_agent.audio import Pcm16
 from voice_agent.dialogue.events import (
     EndReason,
     ResponseAudio,
@@ -359,3 +360,27 @@ async def test_an_engine_that_never_answers_is_not_waited_for_for_ever(stage: st
         before = len(caller.all(ResponseEnded))
         await caller.say(speech(500), silence(1500))
         assert (await caller.until(ResponseEnded, before + 1)).reason == "completed"
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("what?"), TimeoutError("its own")])
+@pytest.mark.parametrize("stage", ["transcriber", "endpoint", "synthesizer"])
+async def test_an_engine_that_fails_as_nobody_foresaw_does_not_end_the_session(
+    stage: str, error: Exception
+) -> None:
+    async def fail(*_: object, **__: object) -> None:
+        raise error
+
+    async def failing_stream(*_: object, **__: object) -> AsyncGenerator[Pcm16, None]:
+        raise error
+        yield silence(1)
+
+    script = Script()
+    async with calling(script) as caller:
+        with pytest.MonkeyPatch.context() as patch:
+            name = {"transcriber": "transcribe", "endpoint": "score", "synthesizer": "stream"}[stage]
+            patch.setattr(getattr(script, stage), name, failing_stream if stage == "synthesizer" else fail)
+            await caller.ask()
+            await caller.until(ResponseEnded)
+        assert {event.code for event in caller.all(SessionError)} == {f"{stage}_failed"}
+        await caller.say(speech(500), silence(1500))
+        assert (await caller.until(ResponseEnded, 2)).reason == "completed"

@@ -91,3 +91,17 @@ async def test_a_client_that_sends_nothing_is_let_go() -> None:
     async with calling(Script(), settings=settings) as caller:
         await caller.say(silence(9000))
         assert not caller.all(SessionEnded)
+
+
+async def test_a_line_that_breaks_after_a_burst_is_decided_soon() -> None:
+    """The burst is what was held back, and no piece after which the next is due only as much later."""
+    script = Script()
+    script.generator.replies = [STORY * 3]
+    script.transcriber.texts = ["tell me a story", ""]
+    async with calling(script) as caller:
+        await caller.say(speech(500), silence(800))
+        await caller.until(ResponseAudio)
+        await caller.session.hear(np.concatenate([silence(8000), speech(100)]))
+        await caller.until(ResponsePaused)
+        await asyncio.sleep(2.0)
+        assert caller.all(ResponseResumed)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from prometheus_client import REGISTRY
 
-from tests.dialogue.calling import ENDPOINT_MS, calling
+from tests.dialogue.calling import ENDPOINT_MS, STORY, calling
 from tests.scripted import MS_PER_CHARACTER, Script, silence, speech
 from voice_agent.audio import samples_to_ms
 from voice_agent.dialogue import turn_taking
@@ -347,3 +347,15 @@ async def test_a_session_that_ends_in_mid_reply_leaves_no_task() -> None:
     await asyncio.sleep(0)
     assert asyncio.all_tasks() == before
     assert (script.generator.running, script.synthesizer.running) == (0, 0)
+
+
+@pytest.mark.parametrize("typed", ["", "   ", "\n\t"])
+async def test_typed_text_with_nothing_in_it_is_passed_over(typed: str) -> None:
+    script = Script()
+    script.generator.replies = [STORY]
+    async with calling(script) as caller:
+        await caller.ask()
+        await caller.until(ResponseAudio)
+        caller.session.read(typed)
+        assert (await caller.until(ResponseEnded)).reason == "completed"
+        assert len(caller.final()) == 1

@@ -6,9 +6,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
+from prometheus_client import Counter
+
 from voice_agent.errors import StageError, VoiceAgentError
 
 log = logging.getLogger(__name__)
+
+unforeseen: Final = Counter(
+    "voice_agent_unforeseen_errors",
+    "Failures of engines and responses that nobody foresaw: faults of the server's.",
+)
 
 GRACE_S: Final = 1.0
 """How much longer an engine is waited for than it may take: it notices by itself first, and can say more."""
@@ -21,14 +28,16 @@ async def engine_call(stage: str, timeout_s: float, setting: str = "") -> AsyncI
     Raises:
         StageError: it took `GRACE_S` longer than `timeout_s`, or failed in a way that nobody foresaw, which is logged.
     """
-    named = f" (VOICE_AGENT_{setting})" if setting else ""
+    scope = asyncio.timeout(timeout_s + GRACE_S)
     try:
-        async with asyncio.timeout(timeout_s + GRACE_S) as scope:
+        async with scope:
             yield
     except VoiceAgentError:
         raise
-    except Exception as error:
-        if scope.expired():
+    except Exception as error:  # a fault of the engine's, which is no reason to end the conversation
+        if isinstance(error, TimeoutError) and scope.expired():
+            named = f" (VOICE_AGENT_{setting})" if setting else ""
             raise StageError(stage, f"the {stage} gave nothing for {timeout_s:g} s{named}") from None
         log.exception("the %s failed in a way that nobody foresaw", stage)
-        raise StageError(stage, f"the {stage} failed: {type(error).__name__}: {error}") from error
+        unforeseen.inc()
+        raise StageError(stage, f"the {stage} failed; the server's log tells why") from error

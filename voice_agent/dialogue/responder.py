@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from prometheus_client import Counter
-
 from voice_agent.audio import RATE, Pcm16, Resampler
 from voice_agent.config import Settings
+from voice_agent.dialogue.bounds import unforeseen
 from voice_agent.dialogue.events import (
     EndReason,
     ResponseEnded,
@@ -34,11 +33,6 @@ from voice_agent.errors import StageError
 from voice_agent.stages.generator.request import Request
 
 log = logging.getLogger(__name__)
-
-_unforeseen: Final = Counter(
-    "voice_agent_unforeseen_errors",
-    "Responses that failed in a way that nobody foresaw: faults of the server's.",
-)
 
 MOST_DISCARDED: Final = 4
 """Replies prepared for nothing in one utterance, after which the next one waits until it is due: somebody who pauses
@@ -215,7 +209,7 @@ class Responder:
             self._end(response, await response.run(self._fail))
         except Exception:  # a fault of ours: it ends the response, and not the conversation
             log.exception("session %s: a response failed in a way that nobody foresaw", self._session)
-            _unforeseen.inc()
+            unforeseen.inc()
             if self.current is response:
                 self._outbox.put(
                     SessionError("internal_error", "the reply failed; the server's log tells why")
