@@ -18,7 +18,7 @@ from voice_agent.dialogue.events import (
 )
 from voice_agent.dialogue.manners import PHRASES
 from voice_agent.dialogue.options import SessionOptions
-from voice_agent.dialogue.replying import SHARES
+from voice_agent.dialogue.replying import SHARES, Reply
 from voice_agent.dialogue.responder import MOST_DISCARDED
 from voice_agent.errors import ContextTooLong, StageError
 from voice_agent.stages.generator.deltas import Delta, Finish, TextDelta, ThoughtDelta, ToolCallDelta
@@ -247,16 +247,46 @@ async def test_a_conversation_that_is_too_long_however_little_is_sent_is_a_failu
     assert len(script.generator.asked) == len(SHARES)
 
 
-async def test_what_nobody_foresaw_ends_the_reply_and_not_the_session() -> None:
+@pytest.mark.parametrize("stage", ["transcriber", "endpoint", "synthesizer", "generator"])
+async def test_an_engine_may_fail_in_a_way_that_nobody_foresaw(stage: str) -> None:
+    async def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    async def failing_stream(*_: object, **__: object) -> AsyncGenerator[Delta, None]:
+        raise ZeroDivisionError
+        yield Finish("stop")
+
     script = Script()
-    script.generator.replies = [ZeroDivisionError(), ZeroDivisionError(), "Fine now."]
     async with calling(script) as caller:
+        with pytest.MonkeyPatch.context() as patch:
+            match stage:
+                case "transcriber":
+                    patch.setattr(script.transcriber, "transcribe", fail)
+                case "endpoint":
+                    patch.setattr(script.endpoint, "score", fail)
+                case _:
+                    patch.setattr(getattr(script, stage), "stream", failing_stream)
+            await caller.ask()
+            await caller.until(ResponseEnded)
+            assert [event.code for event in caller.all(SessionError)] == [f"{stage}_failed"]
         await caller.ask()
-        await caller.until(ResponseEnded, 2)
+        assert (await caller.until(ResponseEnded, 2)).reason == "completed"
+
+
+async def test_a_fault_of_ours_ends_the_reply_and_not_the_session() -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    script = Script()
+    async with calling(script) as caller:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Reply, "text", fail)
+            await caller.ask()
+            await caller.until(ResponseEnded, 2)
         await caller.ask()
         assert (await caller.until(ResponseEnded, 3)).reason == "completed"
     assert [event.code for event in caller.all(SessionError)] == ["internal_error"]
-    assert " ".join(script.synthesizer.said) == f"{SORRY} Fine now."
+    assert " ".join(script.synthesizer.said) == f"{SORRY} Hello to you."
 
 
 @pytest.mark.parametrize("interrupted_at_ms", [0, 20, 500, 960, 980, 5000])

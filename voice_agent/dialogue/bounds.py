@@ -1,4 +1,4 @@
-"""No engine is waited for without a bound, and none ends a session, whatever it promises."""
+"""What an engine may do to a session, whatever it promises: take so long, and fail in one way."""
 
 import asyncio
 import logging
@@ -22,11 +22,11 @@ GRACE_S: Final = 1.0
 
 
 @asynccontextmanager
-async def bounded(stage: str, timeout_s: float) -> AsyncIterator[None]:
-    """For waiting for an engine within.
+async def engine_call(stage: str, timeout_s: float, setting: str = "") -> AsyncIterator[None]:
+    """For waiting for the engine of a stage within; `setting` is where `timeout_s` comes from.
 
     Raises:
-        StageError: it took `GRACE_S` longer than `timeout_s`, or failed in a way that nobody foresaw.
+        StageError: it took `GRACE_S` longer than `timeout_s`, or failed in a way that nobody foresaw, which is logged.
     """
     scope = asyncio.timeout(timeout_s + GRACE_S)
     try:
@@ -36,7 +36,8 @@ async def bounded(stage: str, timeout_s: float) -> AsyncIterator[None]:
         raise
     except Exception as error:  # a fault of the engine's, which is no reason to end the conversation
         if isinstance(error, TimeoutError) and scope.expired():
-            raise StageError(stage, f"the {stage} gave nothing for {timeout_s:g} s") from None
+            named = f" (VOICE_AGENT_{setting})" if setting else ""
+            raise StageError(stage, f"the {stage} gave nothing for {timeout_s:g} s{named}") from None
         log.exception("the %s failed in a way that nobody foresaw", stage)
         unforeseen.inc()
         raise StageError(stage, f"the {stage} failed; the server's log tells why") from error

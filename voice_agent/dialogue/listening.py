@@ -17,7 +17,7 @@ from voice_agent.audio import (
     ms_to_samples,
 )
 from voice_agent.config import Settings
-from voice_agent.dialogue.bounds import bounded
+from voice_agent.dialogue.bounds import engine_call
 from voice_agent.dialogue.decisions import Decision, InferEndOfTurn, Onset, Pause, Prepare, TranscribeInterim
 from voice_agent.dialogue.echo import EchoGuard, is_echo_text
 from voice_agent.dialogue.floor import Floor, State
@@ -280,7 +280,7 @@ class Listener:
 
     async def _infer_end_of_turn(self, pcm: Pcm16) -> None:
         try:
-            async with bounded("endpoint", ENDPOINT_S):
+            async with engine_call("endpoint", ENDPOINT_S):
                 score = await self._engines.endpoint.score(pcm)
         except StageError as error:
             self._failed(error)  # the words and the silence decide
@@ -288,7 +288,7 @@ class Listener:
         self._carry_out(self.turns.scored(score))
 
     async def _text_of(self, pcm: Pcm16, *, partial: bool = False) -> Transcript:
-        async with bounded("transcriber", self._stt_timeout_s):
+        async with engine_call("transcriber", self._stt_timeout_s, "STT__TIMEOUT_S"):
             return await self._engines.transcriber.transcribe(pcm, language=self.language, partial=partial)
 
     def _user_words(self, text: str) -> str:

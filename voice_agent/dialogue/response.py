@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from voice_agent.audio import SILENCE, Pcm16, Resampler, samples_to_ms
-from voice_agent.dialogue.bounds import bounded
+from voice_agent.dialogue.bounds import engine_call
 from voice_agent.dialogue.events import (
     EndReason,
     Event,
@@ -243,7 +243,7 @@ class Response:
 
     async def _next_audio(self, audio: AsyncGenerator[Pcm16, None]) -> Pcm16 | None:
         """None at the end."""
-        async with bounded("synthesizer", self._voice.timeout_s):
+        async with engine_call("synthesizer", self._voice.timeout_s, "TTS__TIMEOUT_S"):
             return await anext(audio, None)
 
     def _show_begin(self, chunk: SpokenChunk) -> None:
