@@ -207,7 +207,7 @@ async def test_nothing_is_left_of_connections_either(monkeypatch: pytest.MonkeyP
                     await part(socket, wire, how)
             await refused(url)
             async with asyncio.timeout(30):
-                while visits.sessions or agent._open or len(asyncio.all_tasks()) > MOST_TASKS:  # noqa: ASYNC110
+                while visits.sessions or agent._open or len(asyncio.all_tasks()) > MOST_TASKS:
                     await asyncio.sleep(0.01)
                     gc.collect()
             counts.append((count(visits), len(psutil.Process().net_connections())))
