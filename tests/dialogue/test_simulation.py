@@ -56,7 +56,9 @@ def test_the_same_seed_gives_the_same_conversation() -> None:
     first, second = (converse(seed=7, seconds=600, options=WIRES["a client that pauses"]) for _ in range(2))
     assert len(first.sessions) == len(second.sessions)
     for one, other in zip(first.sessions, second.sessions, strict=True):
-        assert [(at, type(event)) for at, event, _ in one.log] == [(at, type(event)) for at, event, _ in other.log]
+        assert [(at, type(event)) for at, event, _ in one.log] == [
+            (at, type(event)) for at, event, _ in other.log
+        ]
         told = (UserTranscript, ResponseText, ResponseStarted, ResponseEnded)
         assert [event for _, event in one.client.read if isinstance(event, told)] == [
             event for _, event in other.client.read if isinstance(event, told)

@@ -135,7 +135,9 @@ class Caller:
             self._press_and_release,
             self._change,
         )
-        for request in chance.choices(requests, (4, 2, 4, 1, 0.5, 0.5, 0.5), k=chance.choice((1, 1, 1, 2, 4))):
+        for request in chance.choices(
+            requests, (4, 2, 4, 1, 0.5, 0.5, 0.5), k=chance.choice((1, 1, 1, 2, 4))
+        ):
             request()
 
     def _respond(self) -> None:

@@ -96,7 +96,9 @@ class Conversation:
         settings = SETTINGS.model_copy(
             update={
                 "turn": TurnSettings(
-                    quiet_s=chance.choice((0, 5, 30)), filler=chance.choice(("Let me think.", "")), max_utterance_s=20
+                    quiet_s=chance.choice((0, 5, 30)),
+                    filler=chance.choice(("Let me think.", "")),
+                    max_utterance_s=20,
                 ),
                 "server": ServerSettings(idle_s=chance.choice((0, 15, 60))),
             }

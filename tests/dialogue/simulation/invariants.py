@@ -191,7 +191,9 @@ def what_is_told_as_heard_is_text_up_to_there(events: Iterable[Event]) -> None:
                 own = [(at, text) for at, text in chunks if not text.startswith(MANNERS)]
                 whole = "".join(text for _, text in own).strip()
                 assert whole.startswith(event.heard), event
-                begun = "".join(text for at, text in own if at < event.heard_ms + 1 or event.reason == "completed")
+                begun = "".join(
+                    text for at, text in own if at < event.heard_ms + 1 or event.reason == "completed"
+                )
                 assert len(event.heard) <= len(begun.strip()), event
                 followed = zip(own, own[1:], strict=False)
                 past = "".join(text for (_, text), (at, _) in followed if at < event.heard_ms - 1)

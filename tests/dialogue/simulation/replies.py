@@ -3,7 +3,14 @@
 import random
 
 from voice_agent.stages.english import words
-from voice_agent.stages.generator.deltas import Delta, Finish, FinishReason, TextDelta, ThoughtDelta, ToolCallDelta
+from voice_agent.stages.generator.deltas import (
+    Delta,
+    Finish,
+    FinishReason,
+    TextDelta,
+    ThoughtDelta,
+    ToolCallDelta,
+)
 
 WORDS = sorted(words("the king had three clever daughters who went far away to look for water and gold"))
 
@@ -44,7 +51,8 @@ def draw_reply(chance: random.Random) -> list[Delta]:
     """The pieces of one reply."""
     if chance.random() < PLAIN:
         sentences = (
-            " ".join(chance.choices(WORDS, k=chance.randint(2, 12))).capitalize() + chance.choice((". ", "? "))
+            " ".join(chance.choices(WORDS, k=chance.randint(2, 12))).capitalize()
+            + chance.choice((". ", "? "))
             for _ in range(chance.choice((1, 2, 6)))
         )
         return [*map(TextDelta, sentences), Finish("stop")]
