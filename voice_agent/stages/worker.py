@@ -4,7 +4,7 @@ import asyncio
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator
 from types import TracebackType
-from typing import Final, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from voice_agent.errors import StageError, VoiceAgentError
 from voice_agent.stages.pool import Job, Pool, PoolClosedError
@@ -40,6 +40,7 @@ class Worker:
         self._timeout_s = timeout_s
         self._pool = Pool(stage, threads)
         self._stops: set[Stop] = set()
+        self._waiting: set[asyncio.Future[Any]] = set()
 
     @property
     def healthy(self) -> bool:
@@ -99,7 +100,7 @@ class Worker:
     async def close(self) -> None:
         """Stop what runs, drop what waits, end the threads; within `CLOSING_S`, whatever a thread does.
 
-        A stream that is still read gets a StageError.
+        Who waits for something gets a StageError.
         """
         ended, threads = self._pool.close()
         for stop in list(self._stops):
@@ -110,6 +111,8 @@ class Worker:
             for thread in threads:
                 thread.join(CLOSING_S)  # all that is left is their very end
         over.cancel()
+        for waiting in list(self._waiting):
+            waiting.cancel()
 
     def _submit(self, call: Callable[[], T], limit_s: float, *, background: bool = False) -> Job[T]:
         try:
@@ -129,6 +132,7 @@ class Worker:
         future = asyncio.wrap_future(job.outcome)
         clock = asyncio.get_running_loop().time
         deadline = clock() + job.limit_s
+        self._waiting.add(future)
         try:
             while not future.done():
                 left_s = deadline - clock()
@@ -150,6 +154,7 @@ class Worker:
                 self._stage, f"the {self._stage} failed: {type(error).__name__}: {error}"
             ) from error
         finally:
+            self._waiting.discard(future)
             future.cancel()
 
 

@@ -106,12 +106,13 @@ class XttsSynthesizer:
             )
         if not speakable(text):
             return
-        edges = Edges(self.rate)
-        for audio in self._model.pieces(legible(text), name, language, self._settings.speed, stop):
-            if len(sound := edges.feed(audio)):
-                yield to_pcm16(sound)
-        if len(end := edges.finish(pause_ms(text))):
-            yield to_pcm16(end)
+        for part in self._model.parts(legible(text), language):
+            edges = Edges(self.rate)
+            for audio in self._model.pieces(part, name, language, self._settings.speed, stop):
+                if len(sound := edges.feed(audio)):
+                    yield to_pcm16(sound)
+            if len(end := edges.finish(pause_ms(part))):
+                yield to_pcm16(end)
 
 
 def _check_complete(folder: Path) -> None:
