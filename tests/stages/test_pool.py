@@ -298,6 +298,19 @@ def test_threads_that_come_back_are_used_again_and_those_too_many_end(
     assert [thread for thread in hanging.threads if thread.is_alive()] == [survivor]
 
 
+def test_without_a_thread_from_the_system_it_refuses_and_goes_on_when_there_is_one(
+    one: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as full:
+        full.setattr(threading.Thread, "start", start)
+        with pytest.raises(PoolClosedError, match="no thread"):
+            submit(one, lambda: "never")
+    assert results([submit(one, lambda: "fine")]) == ["fine"]
+
+
 def test_a_thread_that_hangs_keeps_no_process_from_ending() -> None:
     code = (
         "import threading, time\n"

@@ -98,8 +98,8 @@ class Pool:
         """Run `call` when its turn comes. A thread in which it runs for longer than `limit_s` is given up.
 
         Raises:
-            PoolClosedError: the pool is closed, or all its threads hang. What waits when it is closed gets
-                that as its outcome.
+            PoolClosedError: the pool is closed, all its threads hang, or the system gives it none. What waits
+                when it is closed gets that as its outcome.
         """
         self.look_after()
         job = Job(call, limit_s, background)
@@ -110,6 +110,9 @@ class Pool:
                 raise PoolClosedError(f"not working: {len(self._hung)} of its threads hang")
             (self._background if background else self._urgent).append(job)  # type: ignore[arg-type]
             self._add_threads()
+            if not self._running:
+                job.drop()
+                raise PoolClosedError("not working: the system gives it no thread")
             self._changed.notify()
         return job
 
@@ -168,8 +171,12 @@ class Pool:
         wanted = len(self._urgent) + len(self._background) - idle
         for _ in range(min(wanted, self._room - len(self._running))):
             thread = threading.Thread(target=self._work, name=self._stage, daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:
+                log.error("the %s can't have another thread: %s", self._stage, error)
+                return
             self._running[thread] = None
-            thread.start()
 
     def _work(self) -> None:
         me = threading.current_thread()
