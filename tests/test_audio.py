@@ -93,6 +93,7 @@ def test_after_its_end_a_resampler_gives_nothing() -> None:
     stream = Resampler(8000, RATE)
     assert len(stream.feed(tone(440, 8000), last=True))
     assert len(stream.feed(SILENCE, last=True)) == 0
+    assert len(Resampler(8000, RATE).feed(SILENCE, last=True)) == 0
 
 
 def test_what_the_new_rate_cannot_hold_is_filtered_out() -> None:

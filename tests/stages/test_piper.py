@@ -29,6 +29,7 @@ from voice_agent.audio import samples_to_ms
 from voice_agent.config import ModelsSettings, TtsSettings
 from voice_agent.errors import SettingsError, StageError
 from voice_agent.models import ensure
+from voice_agent.stages import pool
 from voice_agent.stages.onnx_stop import OnnxStop
 from voice_agent.stages.synthesizer import piper
 from voice_agent.stages.synthesizer.piper import PiperSynthesizer, split_phonemes
@@ -215,6 +216,27 @@ async def test_an_engine_that_fails_within_a_chunk_is_a_stage_error_and_goes_on(
             made.append(piece)
     assert len(made) <= 1
     assert len(await speech(engine, "Yes."))
+
+
+async def test_a_voice_that_hangs_once_is_heard_of_and_the_next_chunk_is_spoken(
+    engine: PiperSynthesizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert engine._voice
+    go_on = threading.Event()
+
+    def hang(*_: object) -> Iterator[Any]:
+        go_on.wait(60)
+        yield np.zeros(0, np.float32)
+
+    monkeypatch.setattr(pool, "STOP_S", 0.0)
+    with monkeypatch.context() as hanging:
+        hanging.setattr(engine._voice, "pieces", hang)
+        hanging.setattr(engine._worker, "_timeout_s", 0.05)
+        with pytest.raises(StageError, match="the synthesizer gave nothing"):
+            await pieces(engine, "Hello.")
+    assert len(await speech(engine, "Hello."))
+    assert engine.healthy
+    go_on.set()
 
 
 @pytest.mark.parametrize("text", ["Good\0 day.", "Good \ud83d day.", "\x1b[1mGood day.", "Good day.\udfff"])
