@@ -279,11 +279,11 @@ MOST_WORDS: Final = 100
 def is_echo_text(heard: str, said: str) -> bool:
     """Whether `heard`, the transcript of a barge-in, is just words of `said`, what the agent has been saying.
 
-    Fuzzy, in order; never for one or two words. Takes at most 3 ms for 2000 words that were said.
+    Fuzzy, in order; never for one or two words. Takes about 3 ms for 2000 words that were said, whatever was heard.
 
     The share of equal letters is difflib's (Ratcliff & Obershelp), which wants long runs of them: for a few words
     a longest common subsequence finds enough letters anywhere. That one is never less, is a hundred times
-    quicker, and says where to look; a long text is alike by either or by neither.
+    quicker, and says where to look; for a long text, where the two hardly differ, it decides.
     """
     mine, agents = _words(heard), _words(said)
     if len(mine) < FEWEST_WORDS or len(mine) * ALIKE > len(agents):

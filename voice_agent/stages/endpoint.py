@@ -22,7 +22,7 @@ WINDOW_S: Final = 8
 """Seconds that smart-turn hears: the last ones, with silence before an utterance that is shorter."""
 WINDOW: Final = WINDOW_S * RATE
 TIMEOUT_S: Final = 10.0
-"""Longest wait for a score, the queue included. One takes 30 ms of an idle core, and the turn is decided after 3 s
+"""Longest wait for a score, the queue included. One takes 45 ms of a core, and the turn is decided after 3 s
 without it."""
 NEUTRAL_AUDIO: Final = 0.5
 """The probability that says nothing either way."""
