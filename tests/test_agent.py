@@ -1,17 +1,20 @@
 """Who is admitted, and when the agent is ready."""
 
 import asyncio
+from types import SimpleNamespace
+from typing import Literal
 
 import pytest
 
 from tests.scripted import Script
 from voice_agent.agent import START_AGAIN_S, Agent, Refused
-from voice_agent.config import ServerSettings, Settings
 from voice_agent.dialogue.events import ResponseStarted, UserTranscript
 from voice_agent.dialogue.options import SessionOptions
+from voice_agent.config import ServerSettings, Settings, TtsSettings
+from voice_agent.engines import Engines
 from voice_agent.errors import SettingsError, StageError
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.looptime]
+pytestmark = pytest.mark.looptime
 
 
 def agent_of(script: Script) -> Agent:
@@ -75,6 +78,34 @@ async def test_a_wrong_setting_is_told_to_who_comes(monkeypatch: pytest.MonkeyPa
         with pytest.raises(Refused, match=r"tts\.voice"):
             async with agent.session(SessionOptions()):
                 pass
+
+
+async def test_an_engine_whose_threads_hang_makes_it_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = Script()
+    agent = agent_of(script)
+    async with agent.running():
+        await asyncio.sleep(0.1)
+        assert agent.serving
+        monkeypatch.setattr(script.synthesizer, "healthy", False, raising=False)
+        assert not agent.serving
+        with pytest.raises(Refused, match="threads of ScriptedSynthesizer hang"):
+            async with agent.session(SessionOptions()):
+                pass
+        monkeypatch.setattr(script.synthesizer, "healthy", True)
+        assert agent.serving
+
+
+@pytest.mark.parametrize("engine", ["piper", "kokoro", "xtts"])
+def test_every_engine_with_threads_is_asked_whether_they_hang(
+    monkeypatch: pytest.MonkeyPatch, engine: Literal["piper", "kokoro", "xtts"]
+) -> None:
+    engines = Engines.build(Settings(tts=TtsSettings(engine=engine)))
+    assert engines.hung is None
+    for threaded in (engines.endpoint, engines.transcriber, engines.synthesizer):
+        with monkeypatch.context() as hanging:
+            hanging.setattr(threaded, "_worker", SimpleNamespace(healthy=False))
+            assert engines.hung
+    assert engines.hung is None
 
 
 async def test_draining_waits_for_the_sessions_but_not_for_ever() -> None:

@@ -1,6 +1,7 @@
 """The app as browsers see it, without its engines."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
@@ -67,3 +68,10 @@ def test_a_file_is_asked_for_again_each_time_and_sent_only_if_it_has_changed(cli
     assert first.headers["Cache-Control"] == "no-cache"
     again = client.get("/index.html", headers={"If-None-Match": first.headers["ETag"]})
     assert (again.status_code, again.headers["Cache-Control"]) == (304, "no-cache")
+
+
+async def test_it_is_not_ready_while_the_threads_of_an_engine_hang(agent: Agent) -> None:
+    bento: Any = service.VoiceAgent
+    assert await bento.inner().__is_ready__()
+    agent.engines.synthesizer.healthy = False  # type: ignore[attr-defined]
+    assert not await bento.inner().__is_ready__()

@@ -60,6 +60,7 @@ class Agent:
         self.settings = settings
         self.engines = engines
         self.ready = False
+        """Every engine was loaded, and the server is not about to end."""
         self.failure: str | None = None
         """Why an engine could not be started, as far as is known now."""
         self.draining = asyncio.Event()
@@ -67,6 +68,11 @@ class Agent:
         self._open = 0
         self._empty = asyncio.Event()
         self._empty.set()
+
+    @property
+    def serving(self) -> bool:
+        """Whether a session could begin now, if there is a place."""
+        return self.ready and self.engines.hung is None
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -161,6 +167,8 @@ class Agent:
             raise Refused("not_ready", f"the server could not load its engines: {self.failure}")
         if not self.ready:
             raise Refused("not_ready", "the server is still loading its engines; try again in a few seconds")
+        if hung := self.engines.hung:
+            raise Refused("not_ready", hung)
 
     async def _load(self) -> None:
         clock = asyncio.get_running_loop().time

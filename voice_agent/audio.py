@@ -1,13 +1,18 @@
 """Audio as it moves through the system: formats, resampling, files."""
 
+import math
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Final, Literal, TypeAlias, get_args
+from typing import Final, Literal, TypeAlias, cast, get_args
 
 import av
+import av.error
 import numpy as np
 import soundfile
+from av.filter import Graph
+from av.filter.context import FilterContext
 from numpy.typing import NDArray
 
 from voice_agent.errors import AudioError
@@ -45,8 +50,8 @@ def to_float(pcm: Pcm16) -> NDArray[np.float32]:
 
 
 def to_pcm16(audio: NDArray[np.floating]) -> Pcm16:
-    """Float in [-1, 1] to PCM16, clipped."""
-    pcm: Pcm16 = (np.clip(audio, -1.0, 1.0) * 32767.0).astype(np.int16)
+    """Float in [-1, 1] to PCM16, clipped; what is no number becomes silence."""
+    pcm: Pcm16 = (np.clip(np.nan_to_num(audio, nan=0.0), -1.0, 1.0) * 32767.0).astype(np.int16)
     return pcm
 
 
@@ -98,30 +103,41 @@ class Resampler:
 
     FFmpeg's resampler holds back 2 ms at 8 kHz and 1 ms above; soxr's stream held back 60 ms on the same
     20 ms frames, at its second-lowest quality, which every caller on a phone line would have waited for.
+
+    `av.AudioResampler` is the same filter, but its graph starts a thread for each core, and one is made for
+    each chunk that is spoken and each question that is asked. A graph of one's own can do without.
     """
 
     def __init__(self, source_rate: int, target_rate: int) -> None:
         self._source_rate = source_rate
-        self._av = (
-            None
-            if source_rate == target_rate
-            else av.AudioResampler(format="s16", layout="mono", rate=target_rate)
-        )
+        self._ends: tuple[FilterContext, FilterContext] | None = None
+        if source_rate != target_rate:
+            graph = Graph()
+            graph.threads = 1  # the caller's
+            source = graph.add_abuffer(sample_rate=source_rate, format="s16", layout="mono")
+            sink = graph.add("abuffersink")
+            graph.link_nodes(source, graph.add("aresample", str(target_rate)), sink).configure()
+            self._graph = graph  # the ends do not hold it
+            self._ends = source, sink
 
     def feed(self, pcm: Pcm16, *, last: bool = False) -> Pcm16:
-        """What can be given out of the audio so far; with `last`, also the filter's tail."""
-        if self._av is None:
+        """What can be given out of the audio so far; with `last`, also the filter's tail. Nothing follows on that."""
+        if self._ends is None:
             return pcm
-        out = []
+        source, sink = self._ends
         if len(pcm):
             frame = av.AudioFrame.from_ndarray(
                 np.ascontiguousarray(pcm)[None, :], format="s16", layout="mono"
             )
             frame.sample_rate = self._source_rate
-            out += self._av.resample(frame)
+            source.push(frame)
         if last:
-            out += self._av.resample(None)
-        return np.concatenate([frame.to_ndarray()[0] for frame in out]) if out else SILENCE
+            source.push(None)
+        out = []
+        with suppress(av.error.BlockingIOError, av.error.EOFError):  # there is no more for now, or at all
+            while True:
+                out.append(cast(av.AudioFrame, sink.pull()).to_ndarray()[0])
+        return np.concatenate(out) if out else SILENCE
 
 
 class FrameResampler:
@@ -149,36 +165,94 @@ def frames(pcm: Pcm16, size: int = FRAME, *, pad: bool = True) -> Iterator[Pcm16
 
 
 class RecentAudio:
-    """The latest audio of a stream, kept as it came until it is let go, and given out at `RATE`.
+    """The latest audio of a stream, kept until it is let go, and given out at `RATE`.
 
     Positions count from the stream's start, in samples at `RATE`.
+
+    It is kept as it came for as long as nobody asks and it is let go again, as that of a silent line. What is
+    asked for is resampled once; what was before it is resampled again with what comes next, as far as the
+    filter looks back. So no call takes longer than the resampling of `SETTLE_S`.
     """
+
+    SETTLE_S: Final = 1.0
+    """Audio that is kept as it came, at most."""
+    OVERLAP_MS: Final = 10
+    """Over the reach of FFmpeg's filter, 2.1 ms each way at 8 kHz."""
 
     def __init__(self, rate: int = RATE) -> None:
         self._rate = rate
-        self._pieces: deque[Pcm16] = deque()
-        self._start = 0
-        """Of what is kept, in samples at `rate`."""
+        self._grain = rate // math.gcd(rate, RATE)
+        """Samples that become a whole number of samples: only there can audio be cut."""
+        self._overlap = 0 if rate == RATE else ms_to_samples(self.OVERLAP_MS, rate)
+        self._settled: deque[Pcm16] = deque()
+        """At RATE, resampled for good."""
+        self._settled_end = 0
+        self._settled_samples = 0
+        self._came: deque[Pcm16] = deque()
+        """At the rate they came in: those that are not settled, and an overlap before."""
+        self._came_start = 0
+        """In samples at `rate`, at a grain."""
+        self._came_samples = 0
 
     def append(self, pcm: Pcm16) -> None:
         """Add what comes next."""
-        self._pieces.append(pcm)
+        self._came.append(pcm)
+        self._came_samples += len(pcm)
+        if self._came_samples > self.SETTLE_S * self._rate + 2 * self._overlap:
+            self._settle(self._unsettled())
 
     def since(self, position: int) -> Pcm16:
         """What is kept from `position` on."""
-        first = position * self._rate // RATE
-        kept, start = [], self._start
-        for piece in self._pieces:
-            if start + len(piece) > first:
-                kept.append(piece[max(0, first - start) :])
-            start += len(piece)
-        return resample(np.concatenate(kept), self._rate, RATE) if kept else SILENCE
+        unsettled = self._unsettled()
+        start = self._settled_end - self._settled_samples
+        whole = np.concatenate((*self._settled, unsettled))
+        self._settle(unsettled)
+        return whole[max(0, position - start) :]
 
     def drop_before(self, position: int) -> None:
-        """Let go of the pieces that lie wholly before `position`."""
-        first = position * self._rate // RATE
-        while self._pieces and self._start + len(self._pieces[0]) <= first:
-            self._start += len(self._pieces.popleft())
+        """Let go of what lies before `position`; some of it may be kept."""
+        while self._settled and self._settled_end - self._settled_samples + len(self._settled[0]) <= position:
+            self._settled_samples -= len(self._settled.popleft())
+        if not self._settled:
+            self._drop_came(self._as_it_came(position) - self._overlap)
+            self._settled_end = max(self._settled_end, self._at_rate(self._came_start))
+
+    def _unsettled(self) -> Pcm16:
+        """What was not resampled for good, resampled."""
+        if not self._came:
+            return SILENCE
+        came = np.concatenate(self._came)
+        return resample(came, self._rate, RATE)[self._settled_end - self._at_rate(self._came_start) :]
+
+    def _settle(self, unsettled: Pcm16) -> None:
+        """Keep what does not depend on what comes next."""
+        end = self._came_start + self._came_samples - self._overlap
+        end -= end % self._grain
+        count = self._at_rate(end) - self._settled_end
+        if count > 0:
+            self._settled.append(unsettled[:count])
+            self._settled_end += count
+            self._settled_samples += count
+            self._drop_came(end - self._overlap)
+
+    def _drop_came(self, position: int) -> None:
+        """Let go of what came before `position`, in samples at `rate`, but for less than a grain."""
+        position = min(position, self._came_start + self._came_samples)
+        excess = position - position % self._grain - self._came_start
+        if excess <= 0:
+            return
+        self._came_start += excess
+        self._came_samples -= excess
+        while self._came and len(self._came[0]) <= excess:
+            excess -= len(self._came.popleft())
+        if excess:
+            self._came[0] = self._came[0][excess:]
+
+    def _at_rate(self, position: int) -> int:
+        return position * RATE // self._rate
+
+    def _as_it_came(self, position: int) -> int:
+        return position * self._rate // RATE
 
 
 def read_audio(path: Path, rate: int = RATE) -> Pcm16:

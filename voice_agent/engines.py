@@ -1,7 +1,8 @@
 """The engines that all sessions share, chosen by the settings."""
 
+import asyncio
 from dataclasses import dataclass, field
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 from voice_agent.config import LlmSettings, ModelsSettings, Settings
 from voice_agent.models import catalog
@@ -25,6 +26,15 @@ class Engine(Protocol):
 
     async def close(self) -> None:
         """Free everything."""
+
+
+@runtime_checkable
+class Threaded(Protocol):
+    """What those engines have in common that work in threads of ours, which can hang."""
+
+    @property
+    def healthy(self) -> bool:
+        """Whether it can still work: not too many of its threads hang (see `stages/pool.py`)."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +67,17 @@ class Engines:
         """Those that have something to load."""
         return (self.vad, self.endpoint, self.transcriber, self.generator, self.synthesizer)
 
-    async def close(self) -> None:
-        """Free the engines; no thread or process of theirs is left."""
+    @property
+    def hung(self) -> str | None:
+        """What is wrong, where an engine can't work any more because its threads hang; None while all can."""
         for engine in self.all():
-            await engine.close()
+            if isinstance(engine, Threaded) and not engine.healthy:
+                return f"too many threads of {type(engine).__name__} hang; restart the server"
+        return None
+
+    async def close(self) -> None:
+        """Free the engines; no thread or process of theirs is left, but for a thread that hangs."""
+        await asyncio.gather(*(engine.close() for engine in self.all()))
 
 
 def build_synthesizer(settings: Settings) -> Synthesizer:

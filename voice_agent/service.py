@@ -99,9 +99,9 @@ class VoiceAgent:
     """One worker: sessions share the engines, and admission is the agent's own."""
 
     async def __is_ready__(self) -> bool:
-        """For `/readyz`: every engine has done its work once, and the server is not about to end."""
+        """For `/readyz`: every engine has done its work once and still can, and the server is not about to end."""
         agent: Agent | None = getattr(app.state, "agent", None)
-        return agent is not None and agent.ready
+        return agent is not None and agent.serving
 
 
 async def _main_loop(self: uvicorn.Server) -> None:

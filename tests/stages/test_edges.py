@@ -1,6 +1,9 @@
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from voice_agent.errors import StageError
 from voice_agent.stages.synthesizer.edges import (
     ATTACK_MS,
     CLAUSE_PAUSE_MS,
@@ -9,8 +12,8 @@ from voice_agent.stages.synthesizer.edges import (
     Audio,
     Edges,
     pause_ms,
-    speakable,
 )
+from voice_agent.stages.synthesizer.text import legible, speakable
 
 RATE = 16_000
 HISS = 0.001
@@ -75,3 +78,21 @@ def test_text_is_speakable_if_it_has_a_letter_or_a_digit() -> None:
     assert speakable("é")
     assert not speakable(" -- ?! ")
     assert not speakable("")
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
+def test_what_is_no_sound_is_heard_of_and_not_played(odd: float) -> None:
+    audio = sound(20, 0.5)
+    audio[7] = odd
+    with pytest.raises(StageError, match="no numbers"):
+        Edges(RATE).feed(audio)
+
+
+@given(st.text())
+def test_what_is_left_of_a_text_can_be_encoded_and_does_not_end_early(text: str) -> None:
+    assert b"\0" not in legible(text).encode()
+
+
+def test_a_text_that_can_be_read_stays_as_it_is() -> None:
+    text = "Naïve 你好\n\t(👍🏽) 5 €."
+    assert legible(text) == text

@@ -80,7 +80,7 @@ async def test_a_score_that_nobody_waits_for_is_not_computed(
     begun, go_on = asyncio.Event(), threading.Event()
     loop = asyncio.get_running_loop()
 
-    def infer(session: object, pcm: Pcm16) -> float:
+    def infer(session: object, pcm: Pcm16, stop: object) -> float:
         computed.append(len(pcm))
         loop.call_soon_threadsafe(begun.set)
         go_on.wait(10)
@@ -110,3 +110,20 @@ async def test_no_detector_has_no_opinion() -> None:
     await engine.start()
     assert await engine.score(noise(1)) == NEUTRAL_AUDIO
     await engine.close()
+
+
+@pytest.mark.engines
+async def test_a_score_that_takes_too_long_is_a_stage_error_and_the_next_one_is_right(
+    smart_turn: SmartTurn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = threading.Event()
+    before = await smart_turn.score(noise(1))
+    with monkeypatch.context() as hanging:
+        hanging.setattr(endpoint, "_infer", lambda *_: go_on.wait(10))
+        hanging.setattr(smart_turn._worker, "_timeout_s", 0.05)
+        for _ in range(THREADS):
+            with pytest.raises(StageError, match=r"gave nothing for 0\.05 s"):
+                await smart_turn.score(noise(1))
+    go_on.set()
+    assert await smart_turn.score(noise(1)) == before
+    assert smart_turn.healthy

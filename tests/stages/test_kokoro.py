@@ -15,7 +15,8 @@ from tests.stages.speaking import (
 )
 from voice_agent.config import ModelsSettings, TtsSettings
 from voice_agent.errors import SettingsError, StageError
-from voice_agent.stages.synthesizer.kokoro import KokoroSynthesizer
+from voice_agent.stages.onnx_stop import OnnxStop
+from voice_agent.stages.synthesizer.kokoro import MOST_PHONEMES, KokoroSynthesizer
 from voice_agent.stages.transcriber import FasterWhisper
 
 pytestmark = pytest.mark.engines
@@ -80,7 +81,7 @@ async def test_two_streams_at_once_speak_as_they_do_alone() -> None:
 async def test_speed_changes_how_long_it_takes(engine: KokoroSynthesizer) -> None:
     assert engine._engine
     [phonemes] = engine._engine.sentences(TEXTS[0], "af_heart")
-    slow, fast = [len(engine._engine.say(phonemes, "af_heart", speed)) for speed in (0.5, 2.0)]
+    slow, fast = [len(engine._engine.say(phonemes, "af_heart", speed, OnnxStop())) for speed in (0.5, 2.0)]
     assert slow / fast > 2
 
 
@@ -91,7 +92,18 @@ async def test_voices_differ_and_the_default_comes_first(engine: KokoroSynthesiz
     assert len(default) != len(other)
 
 
-@pytest.mark.parametrize("text", ["", "   ", "...", "?!"])
+@pytest.mark.parametrize("text", ["please " * 300, "9" * 3000, "a" * 3000, "你好世界" * 100])
+def test_no_run_of_the_model_gets_more_than_it_can_do_at_once(engine: KokoroSynthesizer, text: str) -> None:
+    assert engine._engine
+    assert max(map(len, engine._engine.sentences(text, "af_heart"))) <= MOST_PHONEMES
+
+
+@pytest.mark.parametrize("text", ["Good\0 day.", "Good \ud83d day."])
+async def test_what_no_voice_can_read_is_left_out(engine: KokoroSynthesizer, text: str) -> None:
+    assert len(await speech(engine, text))
+
+
+@pytest.mark.parametrize("text", ["", "   ", "...", "?!", "_", "♪", "\0", "\ud83d"])
 async def test_text_without_words_gives_no_audio(engine: KokoroSynthesizer, text: str) -> None:
     assert await pieces(engine, text) == []
 

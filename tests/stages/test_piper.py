@@ -1,6 +1,7 @@
 import asyncio
 import json
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ import onnx
 import onnx.helper
 import onnx.numpy_helper
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from piper import PiperVoice, SynthesisConfig
 
 from tests.stages.speaking import (
@@ -26,8 +29,10 @@ from voice_agent.audio import samples_to_ms
 from voice_agent.config import ModelsSettings, TtsSettings
 from voice_agent.errors import SettingsError, StageError
 from voice_agent.models import ensure
+from voice_agent.stages import pool
+from voice_agent.stages.onnx_stop import OnnxStop
 from voice_agent.stages.synthesizer import piper
-from voice_agent.stages.synthesizer.piper import PiperSynthesizer
+from voice_agent.stages.synthesizer.piper import PiperSynthesizer, split_phonemes
 from voice_agent.stages.transcriber import FasterWhisper
 
 pytestmark = pytest.mark.engines
@@ -88,7 +93,7 @@ def test_pieces_are_the_samples_of_the_uncut_graph(weights: Path) -> None:
     for text in TEXTS:
         [phonemes] = voice.sentences(text)
         [whole] = uncut.synthesize(text, quiet)
-        cut = np.concatenate(list(voice.pieces(phonemes, "", 1.0)))
+        cut = np.concatenate(list(voice.pieces(phonemes, "", 1.0, OnnxStop())))
         np.testing.assert_allclose(cut, whole.audio_float_array, atol=1e-4)
 
 
@@ -130,7 +135,116 @@ async def test_speed_changes_how_long_it_takes(weights: Path) -> None:
     )  # VITS gives no sound less than a frame, so 2.0 is less than twice
 
 
-@pytest.mark.parametrize("text", ["", "   ", "...", "?!", "-"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "please " * 300,
+        "one, two; three: " * 200,
+        "1234567890123 " * 60,
+        "9" * 3000,
+        "a" * 3000,
+        "你好世界" * 200,
+    ],
+    ids=["words", "clauses", "numbers", "digits", "an endless word", "no spaces"],
+)
+def test_no_run_of_the_encoder_gets_more_than_it_can_do_at_once_and_nothing_is_lost(
+    weights: Path, text: str
+) -> None:
+    voice = piper._Voice(weights)
+    parts = voice.sentences(text)
+    assert max(map(len, parts)) <= piper.MOST_PHONEMES
+    whole = voice._phonemizer.phonemize(text)
+    assert [mark for part in parts for mark in part] == [mark for sentence in whole for mark in sentence]
+
+
+@given(st.text("ab ,;", max_size=200), st.integers(2, 20))
+def test_phonemes_are_cut_between_words_where_there_is_a_space(text: str, most: int) -> None:
+    parts = split_phonemes(list(text), most)
+    assert "".join(mark for part in parts for mark in part) == text
+    for part, after in zip(parts, [*parts[1:], []], strict=True):
+        assert len(part) <= most
+        assert not after or after[0] == " " or " " not in part[1:]
+
+
+def test_phonemes_are_cut_behind_a_clause_that_is_long_enough() -> None:
+    cut = ["".join(part) for part in split_phonemes(list("a b, c d e, f g h i"), 15)]
+    assert cut == ["a b, c d e,", " f g h i"]
+
+
+def test_a_run_that_nobody_waits_for_is_stopped_in_the_midst_of_it(weights: Path) -> None:
+    """This one would take seconds."""
+    voice, stop = piper._Voice(weights), OnnxStop()
+    begun, outcome = threading.Event(), list[str]()
+
+    def run() -> None:
+        begun.set()
+        try:
+            next(voice.pieces(list("ha" * 800), "", 1.0, stop))
+        except Exception as error:
+            outcome.append(str(error))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    begun.wait()
+    stop.set()
+    thread.join()
+    assert "terminate" in outcome[0]
+
+
+async def test_an_engine_that_fails_within_a_chunk_is_a_stage_error_and_goes_on(
+    engine: PiperSynthesizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert engine._voice
+    decoder: Any = engine._voice._decoder
+    runs = 0
+
+    class Failing:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(decoder, name)
+
+        def run(self, *given: Any) -> Any:
+            nonlocal runs
+            runs += 1
+            if runs == 2:
+                raise RuntimeError("out of memory")
+            return decoder.run(*given)
+
+    monkeypatch.setattr(engine._voice, "_decoder", Failing())
+    made = []
+    with pytest.raises(StageError, match="out of memory"):
+        async for piece in engine.stream(TEXTS[3]):
+            made.append(piece)
+    assert len(made) <= 1
+    assert len(await speech(engine, "Yes."))
+
+
+async def test_a_voice_that_hangs_once_is_heard_of_and_the_next_chunk_is_spoken(
+    engine: PiperSynthesizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert engine._voice
+    go_on = threading.Event()
+
+    def hang(*_: object) -> Iterator[Any]:
+        go_on.wait(60)
+        yield np.zeros(0, np.float32)
+
+    monkeypatch.setattr(pool, "STOP_S", 0.0)
+    with monkeypatch.context() as hanging:
+        hanging.setattr(engine._voice, "pieces", hang)
+        hanging.setattr(engine._worker, "_timeout_s", 0.05)
+        with pytest.raises(StageError, match="the synthesizer gave nothing"):
+            await pieces(engine, "Hello.")
+    assert len(await speech(engine, "Hello."))
+    assert engine.healthy
+    go_on.set()
+
+
+@pytest.mark.parametrize("text", ["Good\0 day.", "Good \ud83d day.", "\x1b[1mGood day.", "Good day.\udfff"])
+async def test_what_no_voice_can_read_is_left_out(engine: PiperSynthesizer, text: str) -> None:
+    assert len(await speech(engine, text))
+
+
+@pytest.mark.parametrize("text", ["", "   ", "...", "?!", "-", "_", "١٢", "\0", "\ud83d", "\u200b"])
 async def test_text_without_words_gives_no_audio(engine: PiperSynthesizer, text: str) -> None:
     assert await pieces(engine, text) == []
 
@@ -185,14 +299,17 @@ async def test_a_voice_at_a_path_is_named_after_its_file(weights: Path) -> None:
     await engine.close()
 
 
-async def test_a_voice_whose_graph_has_no_seam_is_spoken_whole(weights: Path, tmp_path: Path) -> None:
+async def test_a_voice_whose_graph_has_no_seam_is_given_by_the_second(weights: Path, tmp_path: Path) -> None:
     model = onnx.load(weights)
     for node in model.graph.node:
         node.name = node.name.replace("/dec/", "/other/")
     engine = _changed(model, weights, tmp_path)
     await engine.start()
     made = await pieces(engine, TEXTS[3])
-    assert samples_to_ms(len(made[0]), engine.rate) > 2000
+    lengths = [samples_to_ms(len(piece), engine.rate) for piece in made]
+    assert sum(lengths) > 2000
+    assert max(lengths) < 1500
+    assert clicks(made) == []
     await engine.close()
 
 

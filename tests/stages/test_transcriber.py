@@ -14,6 +14,7 @@ from voice_agent.audio import RATE, SILENCE, Pcm16, read_audio
 from voice_agent.config import ModelsSettings, SttSettings
 from voice_agent.errors import SettingsError, StageError, WeightsError
 from voice_agent.stages.transcriber import FasterWhisper
+from voice_agent.stages.transcriber import whisper as whisper_module
 from voice_agent.stages.transcriber.evidence import Piece
 
 GO = next(recording for recording in packaged() if recording.path.stem == "goforward")
@@ -183,6 +184,43 @@ async def test_a_cancelled_request_that_waits_is_dropped(
 
 
 @pytest.mark.engines
+@pytest.mark.parametrize("seconds", [2, 40])
+@pytest.mark.parametrize("partial", [True, False])
+async def test_what_nobody_wants_any_more_is_not_decoded(
+    whisper: FasterWhisper, monkeypatch: pytest.MonkeyPatch, partial: bool, seconds: int
+) -> None:
+    """A look of which the audio has been taken up, and that is cancelled just then."""
+    begun, go_on, ended = threading.Event(), threading.Event(), threading.Event()
+    decoded: list[str] = []
+    infer = whisper._infer
+
+    def watched(*given: Any) -> Any:
+        try:
+            return infer(*given)
+        finally:
+            ended.set()
+
+    def audible(_: Pcm16) -> bool:
+        begun.set()
+        return go_on.wait(10)
+
+    assert whisper._window
+    assert whisper._model
+    monkeypatch.setattr(whisper, "_infer", watched)
+    monkeypatch.setattr(whisper_module, "audible", audible)
+    monkeypatch.setattr(whisper._window, "encode", lambda *_, **__: decoded.append("encode"))
+    monkeypatch.setattr(whisper._model, "transcribe", lambda *_, **__: decoded.append("transcribe"))
+    look = asyncio.create_task(whisper.transcribe(np.full(seconds * RATE, 100, np.int16), partial=partial))
+    await asyncio.to_thread(begun.wait, 10)
+    look.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await look
+    go_on.set()
+    assert await asyncio.to_thread(ended.wait, 10)
+    assert decoded == []
+
+
+@pytest.mark.engines
 async def test_a_request_that_takes_too_long_fails_and_says_so() -> None:
     async with started(SttSettings()) as engine:
         engine._settings = engine._settings.model_copy(update={"timeout_s": 0.01})
@@ -265,7 +303,7 @@ async def test_no_thread_is_left_after_close() -> None:
     before = set(threading.enumerate())
     async with started(SttSettings()) as engine:
         await engine.transcribe(read_audio(GO.path))
-    left = [t for t in threading.enumerate() if t not in before and t.name.startswith("whisper")]
+    left = [t for t in threading.enumerate() if t not in before and t.name.startswith("transcriber")]
     assert left == []
 
 

@@ -1,12 +1,20 @@
 import asyncio
+import gc
 import threading
+from collections.abc import Callable
 from contextlib import aclosing
 from typing import Any
 
 import pytest
 
 from voice_agent.errors import SettingsError, StageError
-from voice_agent.stages.worker import Worker
+from voice_agent.stages import pool
+from voice_agent.stages import worker as worker_module
+from voice_agent.stages.pool import MOST_LOST
+from voice_agent.stages.worker import TookTooLongError, Worker
+
+WAIT_S = 10.0
+"""Longer than anything here takes: a test that comes to this has failed."""
 
 
 @pytest.fixture
@@ -137,12 +145,232 @@ async def test_an_error_of_this_project_passes_unchanged(worker: Worker) -> None
 
 
 async def test_no_piece_within_the_time_out_is_a_stage_error() -> None:
-    worker, source = Worker("synthesizer", threads=1, timeout_s=0.05), Source(free=False)
-    with pytest.raises(StageError, match=r"gave nothing for 0\.05 s"):
-        await anext(worker.stream(source.pieces(1)))
+    worker, source, stop = (
+        Worker("synthesizer", threads=1, timeout_s=0.05),
+        Source(free=False),
+        threading.Event(),
+    )
+    with pytest.raises(TookTooLongError, match=r"gave nothing for 0\.05 s"):
+        await anext(worker.stream(source.pieces(1), stop))
+    assert stop.is_set()
     source.go.set()
     await worker.close()
     assert source.closed.is_set()
+
+
+async def test_a_call_that_takes_too_long_is_a_stage_error_and_is_told_to_stop(worker: Worker) -> None:
+    stop = threading.Event()
+    with pytest.raises(TookTooLongError, match=r"gave nothing for 0\.05 s"):
+        await worker.run(lambda: stop.wait(WAIT_S), timeout_s=0.05, stop=stop)
+    assert stop.is_set()
+    await worker.run(lambda: None)
+
+
+async def test_loading_has_a_limit_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    worker, go = Worker("synthesizer", threads=1, timeout_s=0.01), threading.Event()
+    loading = asyncio.ensure_future(worker.load(lambda: go.wait(WAIT_S)))
+    await asyncio.sleep(0)  # lets it begin
+    with pytest.raises(TookTooLongError):  # by now it would have timed out as well
+        await worker.run(lambda: None)
+    go.set()
+    assert await loading
+    monkeypatch.setattr(worker_module, "LOADING_S", 0.05)
+    with pytest.raises(TookTooLongError):
+        await worker.load(lambda: threading.Event().wait(1))
+    await worker.close()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What hangs is given up at its limit, and not waited for when all is closed."""
+    monkeypatch.setattr(pool, "STOP_S", 0.0)
+    monkeypatch.setattr(worker_module, "CLOSING_S", 0.05)
+
+
+class Hang:
+    """Calls that hang until the test is over."""
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+
+    def __call__(self) -> bool:
+        return self.go.wait(60)
+
+
+@pytest.fixture
+def hang() -> Any:
+    made = Hang()
+    yield made
+    made.go.set()
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_voice_that_hangs_once_costs_the_others_nothing(hang: Hang) -> None:
+    worker = Worker("synthesizer", threads=1, timeout_s=0.05)
+
+    def hangs() -> Any:
+        yield hang()
+
+    with pytest.raises(StageError):
+        await anext(worker.stream(hangs()))
+    assert [piece async for piece in worker.stream(iter_of([1, 2]))] == [1, 2]
+    assert worker.healthy
+    await worker.close()
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_who_waits_behind_a_thread_that_hangs_gets_one_as_soon_as_that_is_given_up(hang: Hang) -> None:
+    worker = Worker("synthesizer", threads=1, timeout_s=WAIT_S)
+    hung = asyncio.ensure_future(worker.run(hang, timeout_s=0.05))
+    assert await worker.run(lambda: "said") == "said"
+    with pytest.raises(TookTooLongError):
+        await hung
+    await worker.close()
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_hung_thread_is_noticed_though_its_reader_has_left(hang: Hang) -> None:
+    worker = Worker("synthesizer", threads=1, timeout_s=0.05)
+    begun = threading.Event()
+
+    def hangs() -> Any:
+        begun.set()
+        yield hang()
+
+    reader = asyncio.ensure_future(anext(worker.stream(hangs())))
+    await asyncio.to_thread(begun.wait, WAIT_S)
+    reader.cancel()
+    assert await worker.run(lambda: "said", timeout_s=WAIT_S) == "said"
+    await worker.close()
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_an_engine_whose_threads_all_hang_says_so_at_once(hang: Hang) -> None:
+    worker = Worker("synthesizer", threads=1, timeout_s=0.02)
+    for _ in range(MOST_LOST):
+        assert worker.healthy
+        with pytest.raises(TookTooLongError):
+            await worker.run(hang)
+    assert not worker.healthy
+    with pytest.raises(StageError, match="the synthesizer is not working: 4 of its threads hang"):
+        await worker.run(lambda: None)
+    await worker.close()
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_close_does_not_wait_for_a_thread_that_hangs(hang: Hang) -> None:
+    worker = Worker("synthesizer", threads=2, timeout_s=WAIT_S)
+    hung = asyncio.ensure_future(worker.run(hang))
+    assert await worker.run(lambda: "said") == "said"  # by now the other one hangs
+    await worker.close()
+    await worker.close()
+    with pytest.raises(StageError, match="the synthesizer is closed"):
+        await hung
+
+
+def iter_of(pieces: list[Any]) -> Any:
+    yield from pieces
+
+
+async def closed(stream: Any) -> None:
+    await stream.aclose()
+
+
+async def thrown_into(stream: Any) -> None:
+    with pytest.raises(ValueError, match="thrown"):
+        await stream.athrow(ValueError("thrown"))
+
+
+async def cancelled_before_its_first_step(stream: Any) -> None:
+    task = asyncio.ensure_future(anext(stream))
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def read_a_little_and_dropped(stream: Any) -> None:
+    async for _ in stream:
+        break
+
+
+async def read_a_little_and_closed(stream: Any) -> None:
+    async with aclosing(stream):
+        await anext(stream)
+
+
+async def read_to_its_end(stream: Any) -> None:
+    async for _ in stream:
+        pass
+
+
+async def never_read(stream: Any) -> None: ...
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        never_read,
+        closed,
+        thrown_into,
+        cancelled_before_its_first_step,
+        read_a_little_and_dropped,
+        read_a_little_and_closed,
+        read_to_its_end,
+    ],
+)
+async def test_however_a_stream_is_left_nothing_of_it_remains(
+    worker: Worker, use: Callable[[Any], Any]
+) -> None:
+    pieces, stop = iter_of([1, 2, 3]), threading.Event()
+    stream = worker.stream(pieces, stop)
+    await use(stream)
+    del stream
+    gc.collect()
+    await worker.run(lambda: None)
+    assert pieces.gi_frame is None, "not closed"
+    assert stop.is_set()
+    assert worker._stops == set()
+
+
+async def test_a_stream_that_was_left_gives_nothing_more(worker: Worker) -> None:
+    stream = worker.stream(iter_of([1, 2, 3]))
+    assert await anext(stream) == 1
+    await stream.aclose()
+    assert [piece async for piece in stream] == []
+
+
+async def test_a_cycle_that_holds_a_stream_is_collected_in_another_thread(worker: Worker) -> None:
+    pieces = iter_of([1, 2, 3])
+    stream: Any = worker.stream(pieces)
+    await anext(stream)
+    stream.itself = stream
+    del stream
+    await worker.run(gc.collect)
+    await worker.run(lambda: None)
+    assert pieces.gi_frame is None
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_after_many_streams_of_every_fate_there_are_as_many_threads_as_before() -> None:
+    before = set(threading.enumerate())
+    worker, go = Worker("fates", threads=2, timeout_s=0.02), threading.Event()
+
+    def hangs() -> Any:
+        yield go.wait(WAIT_S)
+
+    fates = [never_read, closed, cancelled_before_its_first_step, read_a_little_and_dropped, read_to_its_end]
+    for count in range(100):
+        await fates[count % len(fates)](worker.stream(iter_of([1, 2, 3])))
+    for _ in range(MOST_LOST - 1):
+        with pytest.raises(StageError):
+            await anext(worker.stream(hangs()))
+    assert MOST_LOST - 1 <= len(set(threading.enumerate()) - before) <= 2 + MOST_LOST - 1
+    go.set()
+    await worker.close()
+    for thread in set(threading.enumerate()) - before:
+        thread.join(WAIT_S)
+    assert set(threading.enumerate()) <= before
+    assert worker._stops == set()
 
 
 async def test_close_ends_what_runs_drops_what_waits_and_leaves_no_thread() -> None:

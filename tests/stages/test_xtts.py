@@ -133,6 +133,17 @@ async def test_six_streams_at_once_sound_as_they_do_alone(engine: XttsSynthesize
 
 
 @needs_xtts
+async def test_a_text_longer_than_xtts_takes_at_a_time_is_spoken_in_parts(engine: XttsSynthesizer) -> None:
+    text = "please take a seat and wait. " * 20
+    assert engine._model
+    parts = engine._model.parts(text, "en")
+    assert " ".join(parts) == text.strip()
+    assert [len(part) <= 250 for part in parts] == [True] * 3
+    assert engine._model.parts("你" * 500, "zh-cn") == ["你" * 82] * 6 + ["你" * 8]
+    assert len(await speech(engine, text))
+
+
+@needs_xtts
 async def test_leaving_early_frees_the_worker(
     engine: XttsSynthesizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -223,12 +234,6 @@ async def test_an_unknown_voice_or_language_is_refused_with_those_there_are(
 @pytest.mark.parametrize("text", ["", "   ", "...", "?!"])
 async def test_text_without_words_gives_no_audio(engine: XttsSynthesizer, text: str) -> None:
     assert await pieces(engine, text) == []
-
-
-@needs_xtts
-async def test_text_longer_than_the_model_takes_is_a_stage_error(engine: XttsSynthesizer) -> None:
-    with pytest.raises(StageError, match="400 tokens"):
-        await pieces(engine, "a long story " * 60)
 
 
 @needs_xtts

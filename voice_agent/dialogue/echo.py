@@ -15,12 +15,15 @@ reply, which is taken back. After that the first second of each reply is expecte
 The guard knows no clock, no engine and no task; time is counted in samples received.
 """
 
-import difflib
+import heapq
 import re
 from collections import deque
+from difflib import SequenceMatcher
+from itertools import accumulate
 from typing import Final
 
 import numpy as np
+from rapidfuzz.distance import Indel
 
 from voice_agent.audio import FRAME, RATE, Pcm16, ms_to_samples
 from voice_agent.dialogue.echo_path import (
@@ -265,22 +268,56 @@ ALIKE: Final = 0.8
 """Share of equal letters: Whisper gets a word in five of an echo wrong."""
 
 
+COARSE: Final = 8
+"""Of a text of twice as many words and more, the places are tried at this many steps a length, then the best nearer."""
+CONFIRMED: Final = 4
+"""Places that are looked at closely, of a shorter text."""
+MOST_WORDS: Final = 100
+"""Of a text of twice as many words and more, so many of its beginning and of its end are looked for."""
+
+
 def is_echo_text(heard: str, said: str) -> bool:
     """Whether `heard`, the transcript of a barge-in, is just words of `said`, what the agent has been saying.
 
-    Fuzzy, in order; never for one or two words.
+    Fuzzy, in order; never for one or two words. Takes about 3 ms for 2000 words that were said, whatever was heard.
+
+    The share of equal letters is difflib's (Ratcliff & Obershelp), which wants long runs of them: for a few words
+    a longest common subsequence finds enough letters anywhere. That one is never less, is a hundred times
+    quicker, and says where to look; for a long text, where the two hardly differ, it decides.
     """
     mine, agents = _words(heard), _words(said)
-    count = len(mine)
-    if count < FEWEST_WORDS or count * ALIKE > len(agents):
+    if len(mine) < FEWEST_WORDS or len(mine) * ALIKE > len(agents):
         return False
-    matcher = difflib.SequenceMatcher(autojunk=False)
-    matcher.set_seq2(" ".join(mine))
-    for start in range(max(1, len(agents) - count + 1)):
-        matcher.set_seq1(" ".join(agents[start : start + count]))
-        if matcher.quick_ratio() >= ALIKE and matcher.ratio() >= ALIKE:
-            return True
-    return False
+    if len(mine) >= 2 * MOST_WORDS:
+        return _is_among(mine[:MOST_WORDS], agents) and _is_among(mine[-MOST_WORDS:], agents)
+    return _is_among(mine, agents)
+
+
+def _is_among(mine: list[str], agents: list[str]) -> bool:
+    count = len(mine)
+    text, whole = " ".join(mine), " ".join(agents)
+    begins = list(accumulate((len(word) + 1 for word in agents), initial=0))
+
+    def place(start: int) -> str:
+        """As many of the agent's words as were heard."""
+        return whole[begins[start] : begins[min(start + count, len(agents))] - 1]
+
+    def alike(start: int) -> float:
+        return Indel.normalized_similarity(text, place(start))
+
+    last = max(0, len(agents) - count)
+    step = max(1, count // COARSE)
+    if step == 1:
+        best = heapq.nlargest(CONFIRMED, range(last + 1), key=alike)
+        return any(
+            alike(start) >= ALIKE and SequenceMatcher(None, place(start), text, False).ratio() >= ALIKE
+            for start in best
+        )
+    found = max(range(0, last + 1, step), key=alike)
+    while step > 1:
+        step = (step + 1) // 2
+        found = max((start for start in (found, found - step, found + step) if 0 <= start <= last), key=alike)
+    return alike(found) >= ALIKE
 
 
 def _words(text: str) -> list[str]:

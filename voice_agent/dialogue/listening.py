@@ -34,7 +34,7 @@ ENDPOINT_S: Final = 10.0
 PREROLL: Final = ms_to_samples(300)
 """Audio before the onset that goes to the transcriber: VAD needs some speech to be sure of it, in samples."""
 
-YIELD_EVERY: Final = 25
+YIELD_EVERY: Final = 8
 """Frames heard in one go before other sessions get the event loop: audio that comes in bursts."""
 
 

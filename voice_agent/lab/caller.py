@@ -19,7 +19,6 @@ from voice_agent.client import (
     Ended,
     Exchange,
     Id,
-    Microphone,
     Pause,
     Pong,
     Reply,
@@ -34,6 +33,7 @@ from voice_agent.client.exchange import TICK_S
 from voice_agent.client.player import AUDIBLE_DBFS, WINDOW_MS, levels_dbfs
 from voice_agent.errors import LabError
 from voice_agent.lab.impairment import Line
+from voice_agent.lab.microphone import BadLineMicrophone
 from voice_agent.lab.noise import speech_level
 from voice_agent.lab.result import Outcome, Turn, Underrun, WireName
 from voice_agent.lab.scenario import Expect
@@ -103,46 +103,10 @@ class _Sound:
         return self.from_s + len(self.pcm) / RATE
 
 
-class _Microphone(Microphone):
-    """Sends what a bad line lets through, late as it is."""
-
-    def __init__(self, client: Wire, line: Line) -> None:
-        super().__init__(client)
-        self.line = line
-        self.sent: list[tuple[float, Pcm16]] = []
-        """Every frame, from when it was due."""
-        self.late_s: list[float] = []
-        """How late each was taken."""
-        self.played: list[Pcm16] = []
-        """By the loudspeaker since the last frame."""
-        self._way: asyncio.Queue[tuple[float, Pcm16]] = asyncio.Queue()
-
-    async def _put(self, frame: Pcm16, due_s: float) -> None:
-        now_s = asyncio.get_running_loop().time()
-        self.late_s.append(now_s - due_s)
-        self._client.player.advance(now_s)
-        played = np.concatenate(self.played)[-len(frame) :] if self.played else SILENCE
-        self.played.clear()
-        picked_up = self.line.microphone(frame, played)
-        delay_s = self.line.delay_s(len(self.sent))
-        self.sent.append((due_s, picked_up))
-        if delay_s is not None:
-            self._way.put_nowait((due_s + delay_s, picked_up))
-
-    async def carry(self) -> None:
-        """Take what was put on the line to the server, at its time."""
-        clock = asyncio.get_running_loop().time
-        while True:
-            at_s, frame = await self._way.get()
-            if (wait_s := at_s - clock()) > 0:
-                await asyncio.sleep(wait_s)
-            await self._client.send_audio(frame)
-
-
 class Caller:
     """One call. Made by `calling`."""
 
-    def __init__(self, client: Wire, microphone: _Microphone, timeout_s: float) -> None:
+    def __init__(self, client: Wire, microphone: BadLineMicrophone, timeout_s: float) -> None:
         self._client = client
         self._microphone = microphone
         self._timeout_s = timeout_s
@@ -415,7 +379,7 @@ async def calling(url: str, wire: WireName, line: Line, timeout_s: float) -> Asy
     async with connection as client:
         if (client.ready.input_rate, client.ready.output_rate) != (RATE, RATE):
             raise LabError(f"{url} does not hear and speak at {RATE} Hz")
-        async with _Microphone(client, line) as microphone:
+        async with BadLineMicrophone(client, line) as microphone:
             caller = Caller(client, microphone, timeout_s)
             jobs = (caller.follow(), caller.ask_the_time(), microphone.carry())
             tasks = [asyncio.create_task(job) for job in jobs]

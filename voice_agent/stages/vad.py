@@ -4,7 +4,6 @@ A stream is fed inline, on the event loop. On one core of the reference machine 
 webrtcvad 3 µs, Silero 80 µs (150 µs every 32 ms), and the cascade 5 µs on a quiet line and 75 µs in speech.
 """
 
-import asyncio
 from collections import deque
 from itertools import repeat
 from pathlib import Path
@@ -30,6 +29,7 @@ from voice_agent.audio import (
 from voice_agent.config import VadSettings
 from voice_agent.errors import StageError
 from voice_agent.stages.onnx_session import open_session
+from voice_agent.stages.worker import LOADING_S, Worker
 
 WINDOW: Final = 512
 """Samples that Silero judges at a time (32 ms); fixed by the model at 16 kHz."""
@@ -136,7 +136,11 @@ class SileroVad:
 
     async def start(self) -> None:
         """See `Vad`."""
-        self._session = await asyncio.to_thread(_load_silero)
+        loader = Worker("vad", threads=1, timeout_s=LOADING_S)
+        try:
+            self._session = await loader.load(_load_silero)
+        finally:
+            await loader.close()
         self.stream().feed(np.zeros(WINDOW, np.int16))
 
     def stream(self, rate: int = RATE) -> "SileroStream":

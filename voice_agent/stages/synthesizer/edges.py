@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voice_agent.audio import ms_to_samples
+from voice_agent.errors import StageError
 
 Audio = NDArray[np.float32]
 """Mono audio in [-1, 1], shape (samples,)."""
@@ -23,11 +24,6 @@ SENTENCE_PAUSE_MS: Final = 200
 CLAUSE_PAUSE_MS: Final = 100
 WORD_PAUSE_MS: Final = 40
 """Pause after a chunk, by how its text ends. Speakers leave some 150-250 ms between sentences."""
-
-
-def speakable(text: str) -> bool:
-    """Whether `text` has anything to say: a letter or a digit, not punctuation alone."""
-    return any(map(str.isalnum, text))
 
 
 def pause_ms(text: str) -> int:
@@ -50,7 +46,13 @@ class Edges:
         self._begun = False
 
     def feed(self, audio: Audio) -> Audio:
-        """What can be given out of the audio so far; may be empty."""
+        """What can be given out of the audio so far; may be empty.
+
+        Raises:
+            StageError: the engine made something that is no sound. It is better heard of than played.
+        """
+        if not np.isfinite(audio).all():
+            raise StageError("synthesizer", "the voice made samples that are no numbers (NaN or infinite)")
         held = np.concatenate([self._held, audio])
         loud = np.flatnonzero(np.abs(held) > AUDIBLE)
         if not len(loud):

@@ -18,7 +18,9 @@ from voice_agent.config import ModelsSettings, TtsSettings
 from voice_agent.errors import SettingsError, StageError
 from voice_agent.models import catalog, ensure
 from voice_agent.stages.onnx_session import open_session
-from voice_agent.stages.synthesizer.edges import Audio, Edges, pause_ms, speakable
+from voice_agent.stages.onnx_stop import OnnxStop
+from voice_agent.stages.synthesizer.edges import Audio, Edges, pause_ms
+from voice_agent.stages.synthesizer.text import legible, speakable
 from voice_agent.stages.synthesizer.voices import check_voice
 from voice_agent.stages.worker import Worker
 
@@ -32,6 +34,10 @@ FIRST_FRAMES: Final = 30
 """Latent frames (11.6 ms each) in a sentence's first piece: 25 ms of work for 350 ms of sound."""
 MOST_FRAMES: Final = 120
 """Each piece is twice the one before, up to this; long pieces spend less on the frames around them."""
+CLAUSE_MARKS: Final = frozenset(",;:")
+MOST_PHONEMES: Final = 250
+"""Phonemes in one run of the encoder: 12 s of sound. A sentence of 40 words has 200. Its time and memory grow with
+the square: 250 take 0.25 s to the first sound on two cores, 2000 take 4 s and 0.7 GB."""
 CONTEXT_FRAMES: Final = 16
 """Frames around a piece on which its samples depend. Medium voices need 10, by experiment; high ones have
 wider kernels. With fewer, joins click."""
@@ -62,7 +68,7 @@ class PiperSynthesizer:
 
     async def start(self) -> None:
         """Load the voice and speak a sentence; see `Synthesizer`."""
-        self._voice = await self._worker.run(self._load)
+        self._voice = await self._worker.load(self._load)
         self.voices = tuple(self._voice.speakers) or (self._path.stem if self._path else self._name,)
         async for _ in self.stream(WARM_UP):
             pass
@@ -76,7 +82,13 @@ class PiperSynthesizer:
             SettingsError: the voice is unknown.
             StageError: the engine failed, or took longer than `tts.timeout_s` for a piece.
         """
-        return self._worker.stream(self._speak(text, voice))
+        stop = OnnxStop()
+        return self._worker.stream(self._speak(text, voice, stop), stop)
+
+    @property
+    def healthy(self) -> bool:
+        """See `Threaded` of `engines.py`."""
+        return self._worker.healthy
 
     async def close(self) -> None:
         """Free the voice; see `Synthesizer`."""
@@ -92,16 +104,16 @@ class PiperSynthesizer:
             path = folder / f"{self._name}.onnx"
         return _Voice(path)
 
-    def _speak(self, text: str, speaker: str | None) -> Generator[Pcm16, None, None]:
+    def _speak(self, text: str, speaker: str | None, stop: OnnxStop) -> Generator[Pcm16, None, None]:
         if self._voice is None:
             raise StageError("synthesizer", "Piper was not started")
         speaker = speaker or self.voices[0]
         check_voice("voice", speaker, self.voices)
         if not speakable(text):
             return
-        for phonemes in self._voice.sentences(text):
+        for phonemes in self._voice.sentences(legible(text)):
             edges = Edges(self.rate)
-            for audio in self._voice.pieces(phonemes, speaker, self._settings.speed):
+            for audio in self._voice.pieces(phonemes, speaker, self._settings.speed, stop):
                 if len(sound := edges.feed(audio)):
                     yield to_pcm16(sound)
             if len(end := edges.finish(pause_ms("".join(phonemes)))):
@@ -124,12 +136,16 @@ class _Voice:
         return list(self._config.speaker_id_map) if self._config.num_speakers > 1 else []
 
     def sentences(self, text: str) -> list[list[str]]:
-        """The phonemes of each sentence; double brackets, which mark phonemes for Piper, are dropped."""
-        phonemes = self._phonemizer.phonemize(text.replace("[[", " ").replace("]]", " "))
-        return [sentence for sentence in phonemes if sentence]
+        """The phonemes of each sentence, or of parts of it that are at most `MOST_PHONEMES` long.
 
-    def pieces(self, phonemes: list[str], speaker: str, speed: float) -> Iterator[Audio]:
-        """Consecutive pieces of the sound of one sentence."""
+        Double brackets, which mark phonemes for Piper, are dropped.
+        """
+        sentences = self._phonemizer.phonemize(text.replace("[[", " ").replace("]]", " "))
+        parts = [part for sentence in sentences for part in split_phonemes(sentence, MOST_PHONEMES)]
+        return [part for part in parts if speakable("".join(part))]
+
+    def pieces(self, phonemes: list[str], speaker: str, speed: float, stop: OnnxStop) -> Iterator[Audio]:
+        """Consecutive pieces of the sound of one sentence; raises once `stop` is set."""
         ids = self._phonemizer.phonemes_to_ids(phonemes)
         config = self._config
         scales = [config.noise_scale, config.length_scale / speed, config.noise_w_scale]
@@ -140,14 +156,20 @@ class _Voice:
         }
         if config.num_speakers > 1:
             inputs["sid"] = np.array([config.speaker_id_map.get(speaker, 0)], np.int64)
-        latents, *others = self._encoder.run(None, inputs)
+        latents, *others = self._encoder.run(None, inputs, stop.options)
         if self._decoder is None:
-            yield latents.squeeze()
+            whole = latents.squeeze()
+            for start in range(0, len(whole), self._config.sample_rate):  # a second at a time, as elsewhere
+                yield whole[start : start + self._config.sample_rate]
         else:
-            yield from self._decode(self._decoder, latents, others)
+            yield from self._decode(self._decoder, latents, others, stop)
 
     def _decode(
-        self, decoder: InferenceSession, latents: NDArray[np.float32], others: list[NDArray[Any]]
+        self,
+        decoder: InferenceSession,
+        latents: NDArray[np.float32],
+        others: list[NDArray[Any]],
+        stop: OnnxStop,
     ) -> Iterator[Audio]:
         """Sound of `latents`, shape (1, channels, frames), window by window."""
         names = [given.name for given in decoder.get_inputs()]
@@ -157,9 +179,24 @@ class _Voice:
             end = min(start + length, frames)
             left, right = max(0, start - CONTEXT_FRAMES), min(frames, end + CONTEXT_FRAMES)
             window = [latents[:, :, left:right], *others]
-            sound = decoder.run(None, dict(zip(names, window, strict=True)))[0].squeeze()
+            sound = decoder.run(None, dict(zip(names, window, strict=True)), stop.options)[0].squeeze()
             yield sound[(start - left) * hop : (end - left) * hop]
             start, length = end, min(2 * length, MOST_FRAMES)
+
+
+def split_phonemes(phonemes: list[str], most: int) -> list[list[str]]:
+    """Cut where it is heard least: behind a clause, else between two words; within a word only where there is no space.
+
+    A clause is cut off only where that leaves more than half of what may be in one part.
+    """
+    parts = []
+    while len(phonemes) > most:
+        spaces = [at for at in range(1, most) if phonemes[at] == " "]
+        clauses = [at for at in spaces if phonemes[at - 1] in CLAUSE_MARKS and at > most // 2]
+        cut = (clauses or spaces or [most])[-1]
+        parts.append(phonemes[:cut])
+        phonemes = phonemes[cut:]
+    return [*parts, phonemes]
 
 
 def _read_config(path: Path) -> PiperConfig:

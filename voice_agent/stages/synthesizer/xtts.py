@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final
 from voice_agent.audio import Pcm16, to_pcm16
 from voice_agent.config import ModelsSettings, TtsSettings
 from voice_agent.errors import SettingsError, StageError, WeightsError
-from voice_agent.stages.synthesizer.edges import Edges, pause_ms, speakable
+from voice_agent.stages.synthesizer.edges import Edges, pause_ms
+from voice_agent.stages.synthesizer.text import legible, speakable
 from voice_agent.stages.synthesizer.voices import check_voice, default_first
 from voice_agent.stages.worker import Worker
 
@@ -46,7 +47,7 @@ class XttsSynthesizer:
         Raises:
             SettingsError: `tts.voice` or `tts.speaker_wav` is not there.
         """
-        self._model = await self._worker.run(self._load)
+        self._model = await self._worker.load(self._load)
         self.voices = default_first(
             self._model.voices, self._settings.voice or next(iter(self._model.voices))
         )
@@ -64,6 +65,11 @@ class XttsSynthesizer:
         """
         stop = threading.Event()
         return self._worker.stream(self._speak(text, voice, language or "en", stop), stop)
+
+    @property
+    def healthy(self) -> bool:
+        """See `Threaded` of `engines.py`."""
+        return self._worker.healthy
 
     async def close(self) -> None:
         """Free the model; see `Synthesizer`."""
@@ -100,12 +106,13 @@ class XttsSynthesizer:
             )
         if not speakable(text):
             return
-        edges = Edges(self.rate)
-        for audio in self._model.pieces(text, name, language, self._settings.speed, stop):
-            if len(sound := edges.feed(audio)):
-                yield to_pcm16(sound)
-        if len(end := edges.finish(pause_ms(text))):
-            yield to_pcm16(end)
+        for part in self._model.parts(legible(text), language):
+            edges = Edges(self.rate)
+            for audio in self._model.pieces(part, name, language, self._settings.speed, stop):
+                if len(sound := edges.feed(audio)):
+                    yield to_pcm16(sound)
+            if len(end := edges.finish(pause_ms(part))):
+                yield to_pcm16(end)
 
 
 def _check_complete(folder: Path) -> None:

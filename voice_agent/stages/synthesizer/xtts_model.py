@@ -2,6 +2,7 @@
 
 import copy
 import sys
+import textwrap
 import threading
 import types
 from collections.abc import Iterator
@@ -45,6 +46,8 @@ COQUI_NAME: Final = "tts_models/multilingual/multi-dataset/xtts_v2"
 """What Coqui's model manager calls the weights."""
 CHUNK_TOKENS: Final = 20
 """Audio tokens in a piece: 0.93 s. Coqui's own choice; each piece decodes the whole sentence again."""
+MOST_CHARACTERS: Final = 250
+"""Of one part of a text in a language for which XTTS's tokenizer has no limit; its own default."""
 CLONE_RATE: Final = 22_050
 """Rate at which XTTS listens to a voice that it takes on, hertz."""
 CLONE_LEAST_S: Final = 1.0
@@ -106,6 +109,11 @@ class XttsModel:
                 self.voices[name] = parts["gpt_cond_latent"], parts["speaker_embedding"]
         if not self.voices:
             raise WeightsError(f"{folder} has no speakers_xtts.pth. Put it there, or set tts.speaker_wav.")
+
+    def parts(self, text: str, language: str) -> list[str]:
+        """`text` cut between words, each part as long as XTTS says that it can speak the language at a time."""
+        limit = self._model.tokenizer.char_limits.get(language.split("-")[0], MOST_CHARACTERS)
+        return [text] if len(text) <= limit else textwrap.wrap(text, limit)
 
     def pieces(
         self, text: str, voice: str, language: str, speed: float, stop: threading.Event

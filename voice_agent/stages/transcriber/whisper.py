@@ -1,10 +1,8 @@
 """Whisper through faster-whisper and CTranslate2."""
 
-import asyncio
 import math
 import threading
 from collections.abc import Sequence
-from concurrent.futures import CancelledError
 from typing import Final
 
 import numpy as np
@@ -12,12 +10,12 @@ from faster_whisper import WhisperModel
 
 from voice_agent.audio import RATE, Pcm16, to_float
 from voice_agent.config import ModelsSettings, SttSettings
-from voice_agent.errors import StageError, VoiceAgentError
+from voice_agent.errors import StageError
 from voice_agent.stages.transcriber.evidence import Piece, audible
-from voice_agent.stages.transcriber.queue import Queue
 from voice_agent.stages.transcriber.transcript import Transcript
 from voice_agent.stages.transcriber.weights import check_name, load
 from voice_agent.stages.transcriber.window import MAX_TOKENS, WINDOW_S, Window, text_limit
+from voice_agent.stages.worker import TookTooLongError, Worker
 
 UNSURE: Final = -0.3
 """Mean log-probability of the likeliest token at each step, below which texts are compared as a whole (beam search)."""
@@ -41,13 +39,13 @@ class FasterWhisper:
         self._model: WhisperModel | None = None
         self._window: Window | None = None
         self.languages: tuple[str, ...] = ()
-        self._queue: Queue[Transcript] = Queue(settings.workers)
+        self._worker = Worker("transcriber", threads=settings.workers, timeout_s=settings.timeout_s)
         check_name(settings.model)
 
     async def start(self) -> None:
         """See `Transcriber`."""
-        self._model = model = await asyncio.to_thread(load, self._settings, self._models)
-        self._window = await asyncio.to_thread(Window, model)
+        self._model = model = await self._worker.load(lambda: load(self._settings, self._models))
+        self._window = await self._worker.load(lambda: Window(model))
         self.languages = tuple(sorted(model.supported_languages))
         self._check_language(self._settings.language or None)
         second = np.random.default_rng(0).normal(0, 100, RATE).astype(np.int16)  # silence would be skipped
@@ -63,30 +61,28 @@ class FasterWhisper:
             raise StageError("transcriber", "Whisper has not been started: await start() first")
         self._check_language(language)
         abandoned = threading.Event()
-        seconds = f"{len(pcm) / RATE:.1f} s of audio"
         try:
-            async with asyncio.timeout(self._settings.timeout_s):
-                return await asyncio.wrap_future(
-                    self._queue.submit(
-                        lambda: self._infer(pcm, language, prompt, partial, abandoned), partial=partial
-                    )
-                )
-        except TimeoutError as error:
+            return await self._worker.run(
+                lambda: self._infer(pcm, language, prompt, partial, abandoned),
+                timeout_s=self._settings.timeout_s,
+                background=partial,
+                stop=abandoned,
+            )
+        except TookTooLongError as error:
             raise StageError(
                 "transcriber",
-                f"no transcript of {seconds} within {self._settings.timeout_s:g} s (stt.timeout_s): "
-                "use a smaller stt.model, or more stt.workers if the machine has cores to spare",
+                f"no transcript of {len(pcm) / RATE:.1f} s of audio within {self._settings.timeout_s:g} s "
+                "(stt.timeout_s): use a smaller stt.model, or more stt.workers if the machine has cores to spare",
             ) from error
-        except VoiceAgentError:
-            raise
-        except Exception as error:  # CTranslate2 and its friends share no base
-            raise StageError("transcriber", f"Whisper failed on {seconds}: {error}") from error
-        finally:
-            abandoned.set()
+
+    @property
+    def healthy(self) -> bool:
+        """See `Threaded` of `engines.py`."""
+        return self._worker.healthy
 
     async def close(self) -> None:
         """See `Transcriber`."""
-        await asyncio.to_thread(self._queue.close)
+        await self._worker.close()
         self._model = self._window = None
 
     def _check_language(self, language: str | None) -> None:
@@ -113,12 +109,13 @@ class FasterWhisper:
         assert self._window
         window, beam_size = self._window, self._settings.beam_size
         whole = self._settings.window == "whole"
+        _check_wanted(abandoned)
         encoded = window.encode(pcm, whole=whole)
+        _check_wanted(abandoned)
         spoken = language or window.language(encoded)
 
         def decode(beam_size: int) -> Piece:
-            if abandoned.is_set():
-                raise CancelledError
+            _check_wanted(abandoned)
             return window.decode(
                 encoded,
                 language=spoken,
@@ -133,6 +130,7 @@ class FasterWhisper:
         if beam_size > 1 and (piece.avg_logprob < UNSURE or piece.loops):
             piece = decode(beam_size)
         if piece.loops and not whole:
+            _check_wanted(abandoned)
             encoded = window.encode(pcm, whole=True)
             piece = decode(beam_size)
         return _transcript([piece], spoken)
@@ -142,6 +140,7 @@ class FasterWhisper:
     ) -> Transcript:
         """Window after window, each from where the words of the one before end."""
         assert self._model
+        _check_wanted(abandoned)
         segments, info = self._model.transcribe(
             to_float(pcm),
             language=language,
@@ -165,9 +164,14 @@ class FasterWhisper:
                     segment.compression_ratio,
                 )
             )
-            if abandoned.is_set():
-                raise CancelledError
+            _check_wanted(abandoned)
         return _transcript(pieces, info.language)
+
+
+def _check_wanted(abandoned: threading.Event) -> None:
+    """End what runs if nobody waits for it. CTranslate2 can't be stopped within a step."""
+    if abandoned.is_set():
+        raise StageError("transcriber", "nobody waits for this transcript any more")
 
 
 def _transcript(pieces: Sequence[Piece], language: str) -> Transcript:
