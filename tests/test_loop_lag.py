@@ -269,7 +269,7 @@ async def flood_small_audio(socket: ClientConnection, voice: Pcm16) -> None:
 def flood_of(*messages: object, times: int) -> Callable[[ClientConnection, Pcm16], Awaitable[None]]:
     texts = [message if isinstance(message, str) else json.dumps(message) for message in messages]
 
-    async def flood(socket: ClientConnection, _: Pcm16) -> None:
+    async def flood(socket: ClientConnection, voice: Pcm16) -> None:
         for _ in range(times):
             for text in texts:
                 await socket.send(text)
