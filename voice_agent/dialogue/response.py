@@ -101,7 +101,8 @@ class Response:
         Raises:
             StageError: the text or the voice failed; what was sent until then stays sent.
         """
-        async with aclosing(self._chunker.split(self._noting_first(tokens))) as chunks:
+        language = self._voice.synthesizer.speaks(self._voice.name, self._voice.language)
+        async with aclosing(self._chunker.split(self._noting_first(tokens), language=language)) as chunks:
             async for chunk in chunks:
                 if self.ready:
                     await self.committed.wait()
