@@ -152,10 +152,9 @@ class Cutter:
         start = self._words[-1].start if self._words else 0
         if start >= most // 2:
             return start
-        for index in range(most - 1, most // 2, -1):
+        for index in range(most - 2, most // 2, -1):
             if self._text[index].isspace() or (
-                self._text[index] in _BREAKS
-                and not _inside(self._text[index - 1], self._text[index + 1 :][:1])
+                self._text[index] in _BREAKS and not _inside(self._text[index - 1], self._text[index + 1])
             ):
                 return index + 1
         return most

@@ -158,7 +158,7 @@ def _unspaced(found: re.Match[str], dots: int) -> bool:
         # "the U.S.It is", "at 5 p.m.Then"; not "U.S.A", "J.R.R.Tolkien", "e.g.This"
         short = found.string[max(0, found.start() - 2) : found.end(3)]
         return (
-            short[1:2] == "."
+            short[1:2] == "." == short[3:4]
             and short.lower() not in ("e.g.", "i.e.")
             and len(right) > 1
             and right[0].isupper()

@@ -41,8 +41,8 @@ _MANNERS: Final = words(
 _SUBJECTS: Final = words(
     "a an the this that these those he she it who they we you i and or but to of with my his her your our "
     "their its never always often also just only even really everyone everybody nobody someone one not no "
-    "every each any as is was be in on for at by will would can could should must may might who's loud "
-    "out long short deep big"
+    "every each any as is was be in on for at by will would can could should must may might loud word "
+    "verb term say says said called out long short deep big"
 )
 """Before these words' complement the marks are emphasis: "the *pause* was long", "she *laughs*"."""
 _VERBS_ON: Final = words("are is was were of that who which when if")
@@ -123,11 +123,14 @@ def _is_act(found: list[str], *, starred: bool, alone: bool, acted: bool) -> boo
         return "throat" in more
     if verb in ("rolls", "rolling"):
         return "eyes" in more
-    if not starred and more and not (more[0] in _ON or more[0].endswith("ly") or alone):
+    known = not more or more[0] in _ON or more[0].endswith("ly")
+    if not starred and not known and not (alone and verb.endswith("s")):
         return False
-    if _is_form(verb, _SOUNDS):
+    if _is_form(verb, _SOUNDS) or (starred and acted and verb in _SOUNDS):
         return True
-    return (alone or (starred and (bool(more) or acted))) and _is_form(verb, _ACTS)
+    if starred:
+        return (alone or acted or bool(more)) and _is_form(verb, _ACTS)
+    return alone and verb.endswith("s") and _is_form(verb, _ACTS)
 
 
 _MARKED: Final = re.compile(
