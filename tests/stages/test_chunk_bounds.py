@@ -255,7 +255,7 @@ def growth(work: Callable[[str], object], small: str, large: str) -> float:
 
     def least(text: str) -> float:
         times = []
-        for _ in range(3):
+        for _ in range(2):
             begun = time.process_time()
             work(text)
             times.append(time.process_time() - begun)
@@ -280,8 +280,8 @@ def test_the_work_is_in_proportion_to_the_text(work: Callable[[str], object]) ->
             for enemy in ENEMIES
             if growth(
                 work,
-                before + enemy * (2000 // len(enemy)) + after,
-                before + enemy * (8000 // len(enemy)) + after,
+                before + enemy * (600 // len(enemy)) + after,
+                before + enemy * (2400 // len(enemy)) + after,
             )
             >= 8
         ]
@@ -291,8 +291,8 @@ def test_the_work_is_in_proportion_to_the_text(work: Callable[[str], object]) ->
             for enemy in slow
             if growth(
                 work,
-                before + enemy * (4000 // len(enemy)) + after,
-                before + enemy * (16000 // len(enemy)) + after,
+                before + enemy * (2000 // len(enemy)) + after,
+                before + enemy * (8000 // len(enemy)) + after,
             )
             >= 8
         ]

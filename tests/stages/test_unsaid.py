@@ -19,6 +19,8 @@ EXAMPLES = {
         ("See [source]. Then [citation needed] it [Source 2].", "See. Then it."),
         ("Yes [source](http://x.y/z), [[1]](http://a.b) and [2](http://a.b/c_(d)).", "Yes, and."),
         ("It is so<ref>Smith 2020</ref>. Yes<ref name='a'/>.", "It is so. Yes."),
+        ("It is so (see [1]). As f() is", "It is so. As f is"),
+        ("[1]: http://a.b/c", ""),
         ("note<sup>1</sup> and France<sup>[2]</sup>.", "note and France."),
         ("Hello \ue200cite\ue202turn0search1\ue202turn0news2\ue201 there.", "Hello there."),
         ("Hello citeturn0search1turn0search2.", "Hello."),
@@ -46,6 +48,7 @@ EXAMPLES = {
         ("Well *laughs* that is funny, *chuckles* really.", "Well that is funny, really."),
         ("~laughs~ （laughs） ＊laughs＊ \\*laughs\\* Hi", "Hi"),
         ("**sighs** Fine.", "Fine."),
+        ("*kisses your cheek* *eyes widen* *cough cough* [sound of rain] Hi <|im_end|>", "Hi"),
         ("*laughs softly. ", ""),
         ("Then stops.* ", ""),
         ("*nods thoughtfully, considering the question*", ""),
@@ -58,6 +61,8 @@ EXAMPLES = {
         ("(smiles are free) (cough syrup) (breathing exercises)", "smiles are free, cough syrup, breathing exercises"),
         ("*smiles are free* and **Smiles** too", "smiles are free and Smiles too"),
         ("It is here (see below) [four] (singing in the rain)", "It is here, see below, four, singing in the rain"),
+        ("*sometimes it rains* *this is it* *years later* *news at ten*", "sometimes it rains this is it years later "
+         "news at ten"),
         ("*It looks like rain.* *Look Back in Anger*", "It looks like rain. Look Back in Anger"),
         ("2 * 3 * 4 = 24, snake_case_name", "two times three times four equals twenty-four, snake case name"),
     ],
@@ -70,6 +75,7 @@ EXAMPLES = {
          "one hundred thousand"),
         ("5\xa0km, 20\u202f°C, 5\u2009%, 100\xa0€", "five kilometers, twenty degrees Celsius, five percent, "
          "one hundred euros"),
+        ("10.000,50 or 3.14", "ten thousand point five zero or three point one four"),
         ("$10\u202f000 and 10\u202f000\xa0km", "ten thousand dollars and ten thousand kilometers"),
         ("in 2019 300 people", "in twenty nineteen three hundred people"),
         ("20 USD, EUR 20, USD 1,000.50", "twenty dollars, twenty euros, one thousand dollars and fifty cents"),
@@ -148,6 +154,7 @@ def cut(text: str) -> list[str]:
         "e.g.This and i.e.The other of Dr.Smith and St.Louis and Mr.Jones here",
         "Go to http://a.b/c?Next=1 and a.b.c.d and 1.First and today.how.com here",
         "A 3.The and x.It there",
+        "row = aiosqlite.Row is set",
     ],
 )  # fmt: skip
 def test_a_sentence_ends_where_the_next_follows_without_a_space_or_behind_a_citation(marked: str) -> None:

@@ -128,6 +128,8 @@ def unspaced_end(run: str, before: str = "") -> int:
         run: such as `today.How`, `end."Next`, `yes?No`; not `example.com`, `Node.js`, `U.S.A`, `J.R.R.Tolkien`.
         before: the text in front of it, which tells whether a quote after the stop opens or closes.
     """
+    if before.rstrip().endswith(("=", "import", "from")):
+        return 0  # code, whatever it looks like
     address = not _NO_SENTENCE.isdisjoint(run)
     for found in _UNSPACED.finditer(run):
         if address and not (found[3] == "." and found[6].lower() in STARTERS and found[6][1:].islower()):

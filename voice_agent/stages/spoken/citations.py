@@ -31,6 +31,8 @@ _CITED: Final = re.compile(
     rf"|\^?\[(?i:{_NAMED})\]"
 )
 _NUMBERED: Final = re.compile(rf"(?<!\])((?:\s?\^?\[(?!0\]){_NUMBERS}\])+)")
+_EMPTY: Final = re.compile(r"(?<=\s)\((?:[Ss]ee|cf\.?|from|[Ss]ources?:?)?\s?\)")
+"""What is left of "(see [1])"."""
 _RAISED: Final = re.compile(r"(?:(?<=[^\W\d_]{3})|(?<=[.,;:!?\"”’]))[¹²³⁰⁴-⁹]{1,3}(?![\w⁻⁺^(]|\s?[a-z(]\b)")
 """A footnote's number, on a word or a stop. On a single letter or a unit it is a power."""
 _FUNCTIONS: Final = words("sin cos tan log exp mol ton day kWh")
@@ -44,7 +46,7 @@ def without_citations(text: str) -> str:
         return text
     text = _SUP.sub(lambda m: m[1].translate(_SUPERSCRIPT), text)
     text = _CITED.sub("", text)
-    text = _NUMBERED.sub(_numbered, text)
+    text = _EMPTY.sub("", _NUMBERED.sub(_numbered, text))
     return _RAISED.sub(_raised, text)
 
 

@@ -49,6 +49,13 @@ _VERBS_ON: Final = words("are is was were of that who which when if")
 """Before these a verb's form is no direction: "(smiles are free)"."""
 _ON: Final = words("to at in with and out again for a an his her up off")
 """What may follow a verb in parentheses, besides an adverb: "(laughs at that)", but "(breathing exercises)"."""
+_FEATURES: Final = words("eyes eye voice face heart ears tone cheeks lips hands")
+_NO_VERBS: Final = words(
+    "this is was has its it's as us yes plus thus perhaps does sometimes always these those his hers ours "
+    "yours theirs that's what's there's here's let's he's she's who's unless besides nowadays towards "
+    "afterwards across less class minus versus others news lots hours days weeks months years times ones"
+)
+"""Words that end as a verb does, and are none."""
 _LOUD: Final = words("music laughter applause")
 _PLAYS: Final = words("playing plays fades continues in out stops")
 _MOST_WORDS: Final = 14
@@ -96,7 +103,9 @@ def is_direction(text: str, *, starred: bool, alone: bool) -> bool:
         return False
     if len(found) == 1 and alone and not starred and found[0] in _MANNERS:
         return True
-    rest = [word for word in found if word not in _KINDS]
+    if not starred and len(found) > 1 and found[0] in ("sound", "sounds", "sfx"):
+        return True
+    rest = [word for word in dict.fromkeys(found) if word not in _KINDS]
     if len(rest) == 1 and (rest[0] in _NOUNS or rest[0] in _SOUNDS):
         return True  # "sigh", "a long pause"
     if len(found) < 5 and not _LOUD.isdisjoint(found) and (_KINDS | _LOUD | _PLAYS).issuperset(found):
@@ -128,6 +137,8 @@ def _is_act(found: list[str], *, starred: bool, alone: bool, acted: bool) -> boo
         return False
     if _is_form(verb, _SOUNDS) or (starred and acted and verb in _SOUNDS):
         return True
+    if starred and alone and more and (verb in _FEATURES or (verb.endswith("s") and verb not in _NO_VERBS)):
+        return True  # "eyes widen", "kisses your cheek"
     if starred:
         return (alone or acted or bool(more)) and _is_form(verb, _ACTS)
     return alone and verb.endswith("s") and _is_form(verb, _ACTS)

@@ -23,12 +23,15 @@ _RULE: Final = re.compile(r"[\s|:*_=-]*")
 _QUOTE: Final = re.compile(r"^\s*(?:>\s?)+")
 _HEADING: Final = re.compile(r"\s*#{1,6}\s+")
 _BULLET: Final = re.compile(r"\s*[-*+•‣◦▪●]\s+(?:\[[ xX]\]\s*)?")
+_DEFINED: Final = re.compile(r"\s*\[[^\[\]\n]{1,60}\]:\s+<?\w{2,10}://")
+"""Where a link's address is given apart from it: "[1]: http://..."."""
 _ITEM: Final = re.compile(r"\s*(?:(\d{1,3})\.|\(?(\d{1,2})\))\s+")
 
 _INLINE: Final = [
     (re.compile(pattern, re.S), to)
     for pattern, to in (
         (r"<!--.*?(?:-->|$)", ""),
+        (r"<\|[^<>|\n]{0,40}\|>", ""),  # a model's own marks
         (r"(?<![\w:]):[a-z][a-z\d_+-]{1,30}:(?![\w:])", ""),  # an emoji by name
         (r"<(?=[^\s<>]+[@.][^\s<>])((?:https?://|mailto:)?[^\s<>]+)>", r"\1"),
         (r"<sup>\s?(st|nd|rd|th)\s?</sup>|</?su[bp]>(?=\d)|(?<=\d)</su[bp]>", r"\1"),
@@ -141,7 +144,7 @@ def prose(text: str) -> Iterator[str]:
 
 def _line(line: str, *, block: bool) -> Iterator[str]:
     """A line; `block` where nothing runs on from it into the next."""
-    if len(line) > 2 and _RULE.fullmatch(line):
+    if (len(line) > 2 and _RULE.fullmatch(line)) or _DEFINED.match(line):
         return
     line = _QUOTE.sub("", line, count=1)
     if heading := _HEADING.match(line):
