@@ -10,11 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from voice_agent.config import ModelsSettings, TtsSettings
 from voice_agent.stages.breath import MOST_SAID, length, parted
 from voice_agent.stages.chunker import Chunk, SentenceChunker
 from voice_agent.stages.scripts import LATIN, script
 from voice_agent.stages.sentences import MAX_CHARACTERS, MAX_WIDE, Cutter
 from voice_agent.stages.spoken import spoken
+from voice_agent.stages.synthesizer.kokoro import KokoroSynthesizer
+from voice_agent.stages.synthesizer.piper import PiperSynthesizer
+from voice_agent.stages.synthesizer.xtts import XttsSynthesizer
 
 UNTIMED = settings(deadline=None)  # other work on the machine must not fail a property
 
@@ -181,6 +185,19 @@ async def test_that_a_voice_cannot_read_a_text_is_logged_once_a_reply(
         assert len(caplog.messages) == 1
         await chunks("你好。")
         assert len(caplog.messages) == 2
+
+
+def test_voices_tell_the_language_they_speak() -> None:
+    settings, models = TtsSettings(), ModelsSettings()
+    assert PiperSynthesizer(settings, models).speaks(None, "de") == "en_US"
+    kokoro = KokoroSynthesizer(settings, models)
+    assert (kokoro.speaks(None, None), kokoro.speaks("bf_emma", "de"), kokoro.speaks("ef_dora", None)) == (
+        "en-us",
+        "en-gb",
+        "es",
+    )
+    assert XttsSynthesizer(settings, models).speaks("any", None) == "en"
+    assert XttsSynthesizer(settings, models).speaks("any", "zh-cn") == "zh-cn"
 
 
 async def test_code_may_be_longer_than_any_piece() -> None:

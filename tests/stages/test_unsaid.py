@@ -19,6 +19,7 @@ EXAMPLES = {
         ("See [source]. Then [citation needed] it [Source 2].", "See. Then it."),
         ("Yes [source](http://x.y/z), [[1]](http://a.b) and [2](http://a.b/c_(d)).", "Yes, and."),
         ("It is so<ref>Smith 2020</ref>. Yes<ref name='a'/>.", "It is so. Yes."),
+        ("Sources: [1] and [2], [3]. The result: [1, 2]", "Sources: and. The result: one, two"),
         ("It is so (see [1]). As f() is", "It is so. As f is"),
         ("[1]: http://a.b/c", ""),
         ("note<sup>1</sup> and France<sup>[2]</sup>.", "note and France."),
@@ -56,6 +57,8 @@ EXAMPLES = {
         ("**bold** and *really* good. *This* is it.", "bold and really good. This is it."),
         ("the *pause* was long, she *laughs* at it, a *sigh*", "the pause was long, she laughs at it, a sigh"),
         ("Press *pause* to stop. The word *laughs* is a verb.", "Press pause to stop. The word laughs is a verb."),
+        ("The (pause) button. He *really laughs* a lot. *Smile!*", "The, pause, button. He really laughs a lot. "
+         "Smile!"),
         ("*Note:* *Important!* *The Great Gatsby*", "Note: Important! The Great Gatsby"),
         ("The *waves* are high. *Waves* are high.", "The waves are high. Waves are high."),
         ("(smiles are free) (cough syrup) (breathing exercises)", "smiles are free, cough syrup, breathing exercises"),
@@ -75,6 +78,7 @@ EXAMPLES = {
          "one hundred thousand"),
         ("5\xa0km, 20\u202f°C, 5\u2009%, 100\xa0€", "five kilometers, twenty degrees Celsius, five percent, "
          "one hundred euros"),
+        ("2,50 € and €3,20", "two euros and fifty cents and three euros and twenty cents"),
         ("10.000,50 or 3.14", "ten thousand point five zero or three point one four"),
         ("$10\u202f000 and 10\u202f000\xa0km", "ten thousand dollars and ten thousand kilometers"),
         ("in 2019 300 people", "in twenty nineteen three hundred people"),

@@ -14,10 +14,12 @@ _URL: Final = r"\([^()\s]{0,400}(?:\([^()\s]{0,100}\)[^()\s]{0,100})?(?:\)|$)"
 _IN_BRACKETS: Final = rf"\^?(?:{_NUMBERS}|{_NAMED})"
 
 _VALUE: Final = re.compile(
-    r"(?:[=:,(]|\b(?:is|are|be|equals|returns?|gives?|gets?|prints?|lists?|arrays?|vectors?|tuples?|range|interval|"
+    r"(?:=|\b(?:is|are|be|equals|returns?|gives?|gets?|prints?|lists?|arrays?|vectors?|tuples?|range|interval|"
     r"values?|input|output))\s?$"
 )
 """Behind these a number in brackets is a value: "the list [1, 2, 3]"."""
+_VALUES: Final = re.compile(r"[:,(]\s?$")
+"""Behind these several are: "the result: [1, 2]", but "Sources: [1], [2]"."""
 
 _CITED: Final = re.compile(
     # As search engines' models write it: private-use signs around the place, which some servers drop.
@@ -55,7 +57,8 @@ _MARKS: Final = re.compile("[\\[【\ue200⁰¹²³⁴-⁹<]|citeturn")
 
 def _numbered(match: re.Match[str]) -> str:
     before = match.string[max(0, match.start() - 16) : match.start()]
-    return match[0] if _VALUE.search(before) else ""
+    several = "," in match[0] and _VALUES.search(before)
+    return match[0] if several or _VALUE.search(before) else ""
 
 
 def _raised(match: re.Match[str]) -> str:

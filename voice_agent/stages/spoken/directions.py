@@ -107,7 +107,7 @@ def is_direction(text: str, *, starred: bool, alone: bool) -> bool:
         return True
     rest = [word for word in dict.fromkeys(found) if word not in _KINDS]
     if len(rest) == 1 and (rest[0] in _NOUNS or rest[0] in _SOUNDS):
-        return True  # "sigh", "a long pause"
+        return not text.endswith("!")  # "sigh", "a long pause", but "Smile!"
     if len(found) < 5 and not _LOUD.isdisjoint(found) and (_KINDS | _LOUD | _PLAYS).issuperset(found):
         return True  # "soft music playing"
     if _VOICES.fullmatch(" ".join(found)):
@@ -153,6 +153,8 @@ _MARKED: Final = re.compile(
     r"|(?<![*\\])\*(?![*\s])([^*\n]{2,160})$"
 )
 _CLOSED: Final = re.compile(r"\s?([^*\n]{2,160})(?<![*\s])\*(?!\*)[.!?]?\s?$")
+_NAMED: Final = re.compile(r"\b(?:the|an?|press)\s$", re.I)
+"""Behind these a word in parentheses is the name of something: "the (pause) button"."""
 _BEFORE: Final = re.compile(r"([^\W\d_]+(?:['’][^\W\d_]+)?),?\s$")
 
 
@@ -181,7 +183,9 @@ def _without(match: re.Match[str]) -> str:
         return match[0]
     if not is_direction(inside, starred=bool(starred), alone=alone):
         return match[0]
-    if starred and len(inside.split()) == 1 and not alone and _belongs(match, inside.lower()):
+    if starred and not alone and _belongs(match, inside.lower()):
+        return match[0]
+    if parens and _NAMED.search(match.string, max(0, match.start() - 8), match.start()):
         return match[0]
     return " "
 

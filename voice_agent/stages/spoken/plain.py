@@ -22,6 +22,7 @@ _ROUND: Final = re.compile(r"(?<![\d.,+-])(?<![\d)] )(\d{1,3})((?: \d{3})* 000)(
 _LAKHS: Final = re.compile(r"(?<![\d.,])\d{1,2}(?:,\d\d)+,\d{3}(?![\d,])")
 _DOTTED: Final = re.compile(r"(?<![\w.,])\d{1,3}\.\d{3}\.\d{3}(?![\w]|[.,]\d)")
 _COMMA: Final = re.compile(r"(?<![\w.,])(\d{1,3}(?:\.\d{3})+),(\d{1,2})(?!\d)")
+_EUROS: Final = re.compile(r"(?<![\d.,])(\d{1,4}),(\d\d)(?=\s?€)|(?<=€)(\d{1,4}),(\d\d)(?!\d)")
 _GROUPS: Final = re.compile(r"\D+")
 
 _STRETCHED: Final = re.compile(r"([^\W\d_])\1{4,}")
@@ -46,6 +47,7 @@ def visible(text: str) -> str:
         text = _ROUND.sub(lambda m: m[0].replace(" ", ","), text)
         text = _DOTTED.sub(lambda m: m[0].replace(".", ","), text)
         text = _COMMA.sub(lambda m: m[1].replace(".", ",") + "." + m[2], text)
+        text = _EUROS.sub(lambda m: m[0].replace(",", "."), text)
         text = _LAKHS.sub(lambda m: m[0].replace(",", ""), text)
     return _SPACES.sub(" ", text)
 
