@@ -59,6 +59,8 @@ EXAMPLES = {
         ("Press *pause* to stop. The word *laughs* is a verb.", "Press pause to stop. The word laughs is a verb."),
         ("The (pause) button. He *really laughs* a lot. *Smile!*", "The, pause, button. He really laughs a lot. "
          "Smile!"),
+        ("I love *music*. It was a nice *smile*. He kept *laughing* today.", "I love music. It was a nice smile. "
+         "He kept laughing today."),
         ("*Note:* *Important!* *The Great Gatsby*", "Note: Important! The Great Gatsby"),
         ("The *waves* are high. *Waves* are high.", "The waves are high. Waves are high."),
         ("(smiles are free) (cough syrup) (breathing exercises)", "smiles are free, cough syrup, breathing exercises"),

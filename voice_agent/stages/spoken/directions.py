@@ -190,13 +190,17 @@ def _without(match: re.Match[str]) -> str:
     return " "
 
 
-def _belongs(match: re.Match[str], word: str) -> bool:
-    """Whether a single word in asterisks is one of its sentence's: "she *laughs*", "press *pause* now"."""
+def _belongs(match: re.Match[str], inside: str) -> bool:
+    """Whether words in asterisks are their sentence's: "she *laughs*", "a nice *smile*", "I love *music*"."""
     before = _BEFORE.search(match.string[max(0, match.start() - 24) : match.start()])
     if not before or before[1].lower() in INTERJECTIONS:
         return False
-    return before[1].lower() in _SUBJECTS or (
-        word in _SOUNDS and match.string[match.end() :].lstrip()[:1].islower()
+    if before[1].lower() in _SUBJECTS:
+        return True
+    # Behind a word that nothing parts from them, only a verb such as "laughs" is no part of the sentence.
+    first, *more = inside.split()
+    return not before[0].rstrip().endswith(",") and (
+        (first in _NOUNS and not more) or (first in _SOUNDS and not more) or first.endswith("ing")
     )
 
 
