@@ -8,9 +8,9 @@ import pytest
 
 from tests.scripted import Script
 from voice_agent.agent import START_AGAIN_S, Agent, Refused
+from voice_agent.config import ServerSettings, Settings, TtsSettings
 from voice_agent.dialogue.events import ResponseStarted, UserTranscript
 from voice_agent.dialogue.options import SessionOptions
-from voice_agent.config import ServerSettings, Settings, TtsSettings
 from voice_agent.engines import Engines
 from voice_agent.errors import SettingsError, StageError
 
