@@ -12,14 +12,13 @@ from rich.console import Console
 from rich.text import Text
 
 from voice_agent.config import (
-    CONFIG_VARIABLE,
-    ENV_PREFIX,
     ServerSettings,
     Settings,
     TtsEngine,
     VadEngine,
     load_settings,
 )
+from voice_agent.config_sources import CONFIG_VARIABLE, ENV_PREFIX
 from voice_agent.doctor import doctor
 from voice_agent.errors import SettingsError, WeightsError
 from voice_agent.lab.cli import lab_app

@@ -16,7 +16,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from voice_agent.config import Settings, config_file, load_settings
+from voice_agent.config import Settings, load_settings
+from voice_agent.config_sources import config_file
 from voice_agent.errors import SettingsError, VoiceAgentError
 from voice_agent.models import catalog, present
 
