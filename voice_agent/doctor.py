@@ -3,7 +3,6 @@
 import importlib.util
 import os
 import platform
-import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -16,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from voice_agent.address import Address
 from voice_agent.config import Settings, load_settings
 from voice_agent.config_sources import config_file
 from voice_agent.errors import SettingsError, VoiceAgentError
@@ -81,6 +81,7 @@ def _gpu() -> Finding:
 
 
 def _engines(settings: Settings) -> Iterator[Finding]:
+    from voice_agent.destination import destination
     from voice_agent.engines import Engines
     from voice_agent.stages.generator.openai_api import OpenAIGenerator
 
@@ -94,6 +95,7 @@ def _engines(settings: Settings) -> Iterator[Finding]:
         yield Finding("LLM", "ok", f"an API, with the openai client {version('openai')}")
     else:
         yield Finding("LLM", "ok", f"{engines.generator.model}, embedded llama.cpp {version('xllamacpp')}")
+    yield Finding("what is said", "ok", destination(engines.generator, settings.llm))
     yield _voice(settings)
 
 
@@ -146,10 +148,13 @@ def _endpoint(settings: Settings) -> Iterator[Finding]:
 
 
 def _port(settings: Settings) -> Finding:
-    address = (settings.server.host, settings.server.port)
-    where = f"{address[0]}:{address[1]}"
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        if probe.connect_ex(address):
-            return Finding("port", "ok", f"{where} is free")
-    return Finding("port", "note", f"{where} is in use", "Serve on another: --port, or server.port.")
+    advice = "Choose another with server.host and server.port, or --host and --port."
+    try:
+        address = Address.of(settings.server)
+    except SettingsError as error:
+        return Finding("address", "missing", str(error), advice)
+    try:
+        address.check_free()
+    except SettingsError as error:
+        return Finding("port", "note", str(error))
+    return Finding("port", "ok", f"{address} is free")

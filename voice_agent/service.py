@@ -21,6 +21,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.responses import Response
 from starlette.types import Scope
 
+from voice_agent import supervision
 from voice_agent.config import load_settings
 
 if TYPE_CHECKING:
@@ -42,6 +43,9 @@ settings: Final = load_settings()  # on import, so that a wrong setting ends `be
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    supervision.end_with_owner()
+    supervision.forget_dead_workers()  # before our own metrics are there
+
     from voice_agent.agent import Agent
     from voice_agent.engines import Engines
 
@@ -97,6 +101,13 @@ app.mount("/", _Page(directory=WEB, html=True))
 @bentoml.asgi_app(app, path="/")
 class VoiceAgent:
     """One worker: sessions share the engines, and admission is the agent's own."""
+
+    @bentoml.on_deployment  # type: ignore[untyped-decorator]
+    @staticmethod
+    def supervise() -> None:
+        """In the supervising process, before there is a worker."""
+        _log_to_stderr()
+        supervision.supervise()
 
     async def __is_ready__(self) -> bool:
         """For `/readyz`: every engine has done its work once, and the server is not about to end."""
