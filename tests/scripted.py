@@ -13,7 +13,7 @@ from voice_agent.stages.chunker import SentenceChunker
 from voice_agent.stages.generator.deltas import Delta, Finish, TextDelta
 from voice_agent.stages.generator.request import Message, Request
 from voice_agent.stages.transcriber import Transcript
-from voice_agent.urgency import Preparing
+from voice_agent.urgency import Speculation
 
 LOUD = 8000
 """Amplitude that the scripted VAD takes for speech."""
@@ -159,7 +159,7 @@ class Script:
     generator: ScriptedGenerator = field(default_factory=ScriptedGenerator)
     synthesizer: ScriptedSynthesizer = field(default_factory=ScriptedSynthesizer)
     endpoint: ScriptedEndpoint = field(default_factory=ScriptedEndpoint)
-    preparing: Preparing = field(default_factory=lambda: Preparing(4))
+    speculation: Speculation = field(default_factory=lambda: Speculation(4))
 
     def engines(self) -> Engines:
         return Engines(
@@ -169,5 +169,5 @@ class Script:
             generator=self.generator,
             chunker=SentenceChunker(),
             synthesizer=self.synthesizer,
-            preparing=self.preparing,
+            speculation=self.speculation,
         )

@@ -7,7 +7,7 @@ import pytest
 from tests.scripted import Script
 from voice_agent.agent import START_AGAIN_S, Agent, Refused
 from voice_agent.config import ServerSettings, Settings
-from voice_agent.dialogue.session import SessionOptions
+from voice_agent.dialogue.options import SessionOptions
 from voice_agent.errors import SettingsError, StageError
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.looptime]

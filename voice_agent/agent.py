@@ -10,7 +10,8 @@ from typing import Final
 from prometheus_client import Counter, Gauge, Histogram
 
 from voice_agent.config import Settings
-from voice_agent.dialogue.session import Session, SessionOptions, open_session
+from voice_agent.dialogue.options import SessionOptions
+from voice_agent.dialogue.session import Session, open_session
 from voice_agent.engines import Engine, Engines
 from voice_agent.errors import StageError, VoiceAgentError
 

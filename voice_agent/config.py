@@ -101,6 +101,8 @@ class ServerSettings(Section):
     port: int = Field(3000, ge=1, le=65535)
     max_sessions: PositiveInt = 32
     """Sessions at once; one more is refused before it starts."""
+    idle_s: float = Field(60.0, ge=0)
+    """How long a client may send nothing at all, neither audio nor requests, before it is let go; 0 for ever."""
 
 
 class VadSettings(Section):
@@ -199,6 +201,8 @@ class LlmSettings(Section):
     """Longest wait for the reply to begin."""
     token_timeout_s: PositiveFloat = 10.0
     """Longest wait between two tokens."""
+    turn_timeout_s: PositiveFloat = 15.0
+    """Longest wait for the next words of a reply, attempts and thoughts included; then the user hears an apology."""
     retries: int = Field(2, ge=0)
     """Attempts after the first, as long as no token has come."""
     extra_body: dict[str, Any] = Field(default_factory=dict)

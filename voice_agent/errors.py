@@ -30,3 +30,7 @@ class StageError(VoiceAgentError):
     def __init__(self, stage: str, message: str) -> None:
         super().__init__(message)
         self.stage = stage
+
+
+class ContextTooLong(StageError):  # noqa: N818 - it says what
+    """The conversation is longer than the language model can read: less of it may do."""

@@ -33,7 +33,8 @@ from voice_agent.dialogue.events import (
     ResponseStarted,
     ResponseText,
 )
-from voice_agent.dialogue.session import Session, SessionOptions, open_session
+from voice_agent.dialogue.options import SessionOptions
+from voice_agent.dialogue.session import Session, open_session
 from voice_agent.errors import StageError
 from voice_agent.stages.english import words
 from voice_agent.stages.generator.deltas import Delta, Finish, TextDelta
@@ -279,7 +280,7 @@ class Caller:
                         played.sent_ms = played.played_ms
                 case ResponseEnded():
                     self.now_playing = None
-                    messages = self.session._conversation.messages()[1:]
+                    messages = self.session.items.view().messages("")[1:]
                     kept = [message.content for message in messages if message.role == "assistant"]
                     if messages:
                         self.responses[event.response].remembered = kept[-1] if kept else ""

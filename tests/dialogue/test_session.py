@@ -18,6 +18,7 @@ from voice_agent.dialogue.events import (
     Event,
     ResponseAudio,
     ResponseEnded,
+    ResponseMade,
     ResponsePaused,
     ResponseResumed,
     ResponseStarted,
@@ -30,10 +31,12 @@ from voice_agent.dialogue.events import (
     TurnTimeline,
     UserTranscript,
 )
-from voice_agent.dialogue.session import OUTBOX, ClientTooSlow, Session, SessionOptions, open_session
+from voice_agent.dialogue.options import SessionOptions
+from voice_agent.dialogue.outbox import MOST_BYTES, ClientTooSlow
+from voice_agent.dialogue.session import Session, open_session
 from voice_agent.errors import StageError
 from voice_agent.stages.generator.request import Message
-from voice_agent.urgency import LOOK_SHARE, Preparing
+from voice_agent.urgency import INTERIM_SHARE, Speculation
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.looptime]
 
@@ -133,6 +136,7 @@ async def test_an_utterance_is_answered() -> None:
         SpeechStopped,
         UserTranscript,
         ResponseStarted,
+        ResponseMade,
         ResponseEnded,
         TurnTimeline,
     ]
@@ -181,7 +185,7 @@ async def test_what_was_prepared_is_thrown_away_if_the_user_goes_on() -> None:
 
 
 async def test_nothing_is_prepared_on_a_busy_machine() -> None:
-    script = Script(preparing=Preparing(0))
+    script = Script(speculation=Speculation(0))
     async with calling(script) as caller:
         await caller.say(speech(500), silence(ENDPOINT_MS - 20))
         assert not script.generator.asked
@@ -200,7 +204,7 @@ async def test_a_prepared_reply_that_fails_is_heard_of_only_if_it_was_due() -> N
 
 
 async def test_the_timeline_holds_every_step() -> None:
-    script = Script(preparing=Preparing(0))
+    script = Script(speculation=Speculation(0))
     async with calling(script) as caller:
         await caller.ask()
         await caller.until(ResponseAudio)
@@ -237,7 +241,7 @@ async def test_live_transcripts_take_a_bounded_share_of_the_time() -> None:
     async with calling(script) as caller:
         await caller.say(speech(20_000))
     looks = len(caller.all(UserTranscript))
-    assert 0 < looks * script.transcriber.delay_s <= 20 * LOOK_SHARE + script.transcriber.delay_s
+    assert 0 < looks * script.transcriber.delay_s <= 20 * INTERIM_SHARE + script.transcriber.delay_s
 
 
 async def test_the_utterance_that_is_transcribed_includes_its_onset() -> None:
@@ -639,7 +643,8 @@ async def test_audio_is_sent_ahead_of_playback_but_not_far() -> None:
 
 async def test_a_failing_model_is_heard_of_and_the_session_goes_on() -> None:
     script = Script()
-    script.generator.replies = [StageError("generator", "no route to host"), "Fine now."]
+    failure = StageError("generator", "no route to host")
+    script.generator.replies = [failure, failure, "Fine now."]
     async with calling(script) as caller:
         await caller.ask()
         ended = await caller.until(ResponseEnded)
@@ -654,7 +659,7 @@ async def test_a_failing_model_is_heard_of_and_the_session_goes_on() -> None:
 
 async def test_an_empty_reply_is_a_failure() -> None:
     script = Script()
-    script.generator.replies = [" "]
+    script.generator.replies = [" ", " "]
     async with calling(script) as caller:
         await caller.ask()
         assert (await caller.until(ResponseEnded)).reason == "failed"
@@ -709,8 +714,8 @@ async def test_a_session_that_ends_in_mid_reply_leaves_no_task() -> None:
 
 
 async def test_a_session_whose_events_nobody_takes_ends() -> None:
-    with pytest.raises(ExceptionGroup) as caught:
-        async with open_session(Script().engines(), SETTINGS, SessionOptions()) as session:
-            for _ in range(OUTBOX + 1):
-                session.report(SessionError("code", "message"))
-    assert caught.group_contains(ClientTooSlow)
+    async with open_session(Script().engines(), SETTINGS, SessionOptions()) as session:
+        for _ in range(MOST_BYTES // 1000 + 1):
+            session._outbox.put(SessionError("code", "x" * 1000))
+        with pytest.raises(ClientTooSlow):
+            await anext(session.events())
