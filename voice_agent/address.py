@@ -29,7 +29,10 @@ class Address:
         host = server.host.removeprefix("[").removesuffix("]")
         try:
             found = socket.getaddrinfo(host, server.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        except (OSError, UnicodeError) as error:  # the latter: a part of the name that is empty, or too long
+        except (
+            OSError,
+            ValueError,
+        ) as error:  # the latter: a name with a part that is empty or too long, or a NUL
             why = error.strerror if isinstance(error, OSError) else error
             raise SettingsError(
                 f"server.host (VOICE_AGENT_SERVER__HOST, --host): {server.host!r} is no address of this machine, nor a "

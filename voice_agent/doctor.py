@@ -6,13 +6,14 @@ import platform
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import ctranslate2
 import httpx
 import psutil
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from voice_agent.address import Address
@@ -20,6 +21,10 @@ from voice_agent.config import Settings, load_settings
 from voice_agent.config_sources import config_file
 from voice_agent.errors import SettingsError, VoiceAgentError
 from voice_agent.models import catalog, present
+
+if TYPE_CHECKING:
+    from voice_agent.engines import Engines
+    from voice_agent.stages.generator import Generator
 
 State = Literal["ok", "note", "missing"]
 _MARK = {"ok": "[green]✓[/]", "note": "[yellow]·[/]", "missing": "[red]✗[/]"}
@@ -48,8 +53,8 @@ def doctor() -> None:
     table = Table(box=None, show_header=False, padding=(0, 1))
     findings = list(examine(settings))
     for finding in findings:
-        advice = f"\n[bold]{finding.advice}[/]" if finding.advice else ""
-        table.add_row(_MARK[finding.state], finding.what, finding.found + advice)
+        advice = f"\n[bold]{escape(finding.advice)}[/]" if finding.advice else ""
+        table.add_row(_MARK[finding.state], finding.what, escape(finding.found) + advice)
     console.print(table)
     if any(finding.state == "missing" for finding in findings):
         raise typer.Exit(1)
@@ -67,9 +72,14 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield Finding("settings", "ok", str(config_file() or "defaults and environment"))
     yield _gpu()
     yield Finding("VAD", "ok", settings.vad.engine)
-    yield from _engines(settings)
-    yield from _weights(settings)
-    yield from _endpoint(settings)
+    try:
+        engines = _engines(settings)
+    except (VoiceAgentError, ImportError) as error:
+        yield Finding("engines", "missing", str(error), "Correct the setting that is named.")
+    else:
+        yield from _chosen(settings, engines)
+        yield from _weights(settings)
+        yield from _endpoint(engines.generator)
     yield _port(settings)
 
 
@@ -80,16 +90,16 @@ def _gpu() -> Finding:
     return Finding("GPU", "note", "none that CUDA finds: everything runs on the CPU")
 
 
-def _engines(settings: Settings) -> Iterator[Finding]:
-    from voice_agent.destination import destination
+def _engines(settings: Settings) -> "Engines":
     from voice_agent.engines import Engines
+
+    return Engines.build(settings)
+
+
+def _chosen(settings: Settings, engines: "Engines") -> Iterator[Finding]:
+    from voice_agent.destination import destination
     from voice_agent.stages.generator.openai_api import OpenAIGenerator
 
-    try:
-        engines = Engines.build(settings)
-    except (VoiceAgentError, ImportError) as error:
-        yield Finding("engines", "missing", str(error), "Correct the setting that is named.")
-        return
     yield Finding("Whisper", "ok", f"{settings.stt.model}, faster-whisper {version('faster-whisper')}")
     if isinstance(engines.generator, OpenAIGenerator):
         yield Finding("LLM", "ok", f"an API, with the openai client {version('openai')}")
@@ -122,12 +132,10 @@ def _weights(settings: Settings) -> Iterator[Finding]:
             yield Finding(name, "note", f"not fetched yet, {size}: the server fetches it when it starts")
 
 
-def _endpoint(settings: Settings) -> Iterator[Finding]:
+def _endpoint(generator: "Generator") -> Iterator[Finding]:
     """The API that writes the replies, where there is one."""
-    from voice_agent.engines import build_generator
     from voice_agent.stages.generator.openai_api import OpenAIGenerator
 
-    generator = build_generator(settings.llm, settings.models)
     if not isinstance(generator, OpenAIGenerator):
         return
     url = f"{generator.url.rstrip('/')}/models"

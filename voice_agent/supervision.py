@@ -69,7 +69,8 @@ def _ended(code: int) -> str:
     """How a process ended, by its exit code; a negative one is a signal's number."""
     if code >= 0:
         return f"ended by itself with exit code {code}"
-    name = signal.Signals(-code).name
+    known = {number.value: number.name for number in signal.Signals}
+    name = known.get(-code, f"signal {-code}")
     return f"was ended by {name}" + (": out of memory?" if name == "SIGKILL" else "")
 
 
