@@ -27,7 +27,9 @@ from voice_agent.config import load_settings
 if TYPE_CHECKING:
     from voice_agent.agent import Agent, Choices
 
-WEB: Final = Path(__file__).parent.parent / "web"
+_HERE: Final = Path(__file__).parent
+WEB: Final = next(folder for folder in (_HERE / "web", _HERE.parent / "web") if folder.is_dir())
+"""The page: in the package where that was installed, beside it in the repository."""
 
 DRAIN_S: Final = 2.0
 """How long sessions may take to end once they were told that the server ends."""
