@@ -96,6 +96,7 @@ def _check_and_fetch(settings: Settings) -> Address:
     log_to_terminal()
     for name in needed_weights(settings):
         ensure(name, directory=settings.models.dir, offline=settings.models.offline)
+    address.check_free()  # still: another start may have been quicker
     log.info("What is said %s.", destination(engines.generator, settings.llm))
     return address
 
