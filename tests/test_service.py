@@ -222,7 +222,7 @@ async def test_it_ends_at_once_with_its_sessions_told_and_no_child_left(tmp_path
             await socket.send('{"type": "start"}')
             await socket.recv()
             number = signal.SIGINT if by == "Ctrl-C" else signal.Signals[by]
-            ending = asyncio.to_thread(server.end, number, group=by == "Ctrl-C")
+            ending = asyncio.to_thread(server.end, number, group=by != "SIGTERM")  # as a terminal does
             task = asyncio.create_task(ending)
             assert json.loads(await socket.recv())["code"] == "shutting_down"
             with pytest.raises(ConnectionClosed) as closed:
@@ -236,10 +236,9 @@ async def test_it_ends_at_once_with_its_sessions_told_and_no_child_left(tmp_path
 async def test_a_worker_that_is_killed_is_logged_and_replaced_and_nothing_outlives_a_server_that_is(
     tmp_path: Path,
 ) -> None:
-    def sessions() -> float:
-        found = re.search(
-            r"^voice_agent_sessions(?:{.*})? (\S+)", httpx.get(f"{server.http}/metrics").text, re.M
-        )
+    def sessions(server: Server) -> float:
+        metrics = httpx.get(f"{server.http}/metrics").text
+        found = re.search(r"^voice_agent_sessions(?:{.*})? (\S+)", metrics, re.MULTILINE)
         return float(found[1]) if found else 0.0
 
     with serving(tmp_path, {"VOICE_AGENT_LLM__MODEL": "smollm2-135m-instruct"}) as server:

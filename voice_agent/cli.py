@@ -87,12 +87,14 @@ app.command()(doctor)
 
 def _check_and_fetch(settings: Settings) -> Address:
     """Have what is wrong with the settings, or with the network, said here rather than in the service's log."""
+    from voice_agent.checks import check
     from voice_agent.destination import destination
     from voice_agent.engines import Engines, needed_weights  # takes a second, which --help need not wait for
 
     address = Address.of(settings.server)
     address.check_free()  # BentoML would say it in forty lines
     engines = Engines.build(settings)
+    check(settings, engines.generator)
     log_to_terminal()
     for name in needed_weights(settings):
         ensure(name, directory=settings.models.dir, offline=settings.models.offline)

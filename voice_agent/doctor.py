@@ -91,9 +91,12 @@ def _gpu() -> Finding:
 
 
 def _engines(settings: Settings) -> "Engines":
+    from voice_agent.checks import check
     from voice_agent.engines import Engines
 
-    return Engines.build(settings)
+    engines = Engines.build(settings)
+    check(settings, engines.generator)
+    return engines
 
 
 def _chosen(settings: Settings, engines: "Engines") -> Iterator[Finding]:

@@ -91,6 +91,9 @@ def end_with_owner() -> None:
     owner = int(os.environ.get(OWNER, "0"))
     if not owner:
         return
+    signal.signal(
+        signal.SIGHUP, signal.SIG_IGN
+    )  # a terminal that closes tells both: it is the supervisor's to end us
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     # Elsewhere, and for an owner that was gone before that.
