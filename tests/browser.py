@@ -11,7 +11,13 @@ from typing import Final
 
 from playwright.sync_api import sync_playwright
 
-NAMES: Final = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+NAMES: Final = (
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "google-chrome-stable",
+    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+)
 MISSING: Final = (
     "no Chromium: install one (Debian, Ubuntu: `sudo apt-get install chromium`), or run `make browser` where "
     "https://cdn.playwright.dev can be reached"
@@ -54,30 +60,42 @@ def _run(command: list[str], timeout_s: float, **environment: str) -> str | None
     return None if ran.returncode == 0 else " ".join(errors[-2:]) or f"exit code {ran.returncode}"
 
 
+def _as_root() -> list[str] | None:
+    """What to put in front of a command that installs; None where this user may not, without being asked."""
+    if os.geteuid() == 0:
+        return []
+    return ["sudo", "-n"] if _run(["sudo", "-n", "true"], timeout_s=10) is None else None
+
+
 def _from_playwright() -> str | None:
-    command = [sys.executable, "-m", "playwright", "install", "chromium"]
-    return _run(command, FETCH_S, PLAYWRIGHT_DOWNLOAD_CONNECTION_TIMEOUT=str(CONNECT_MS))
+    playwright = [sys.executable, "-m", "playwright"]
+    environment = {"PLAYWRIGHT_DOWNLOAD_CONNECTION_TIMEOUT": str(CONNECT_MS)}
+    failure = _run([*playwright, "install", "chromium"], FETCH_S, **environment)
+    if failure is None and find() is None and (as_root := _as_root()) is not None:
+        return _run(
+            [*as_root, *playwright, "install-deps", "chromium"], FETCH_S
+        )  # the libraries that it lacks
+    return failure
 
 
 def _from_distribution() -> str | None:
     """Debian's, and its kin's."""
-    apt = shutil.which("apt-get")
+    apt, as_root = shutil.which("apt-get"), _as_root()
     if apt is None:
         return "only apt-get is known here"
-    as_root = [] if os.geteuid() == 0 else ["sudo", "-n"]
-    if as_root and (failure := _run([*as_root, "true"], 10)):
-        return f"this user may not install: {failure}"
-    environment = [*as_root, "env", "DEBIAN_FRONTEND=noninteractive", apt, "-o", "Acquire::http::Timeout=20"]
-    _run([*environment, "update"], FETCH_S)  # if it fails, the lists that are there may do
-    wanted = ("chromium", "fonts-liberation")
-    return _run([*environment, "install", "-y", "--no-install-recommends", *wanted], FETCH_S)
+    if as_root is None:
+        return "this user may not install packages (not root, and sudo asks for a password)"
+    command = [*as_root, "env", "DEBIAN_FRONTEND=noninteractive", apt, "-o", "Acquire::http::Timeout=20"]
+    _run([*command, "update"], FETCH_S)  # if it fails, the lists that are there may do
+    return _run(
+        [*command, "install", "-y", "--no-install-recommends", "chromium", "fonts-liberation"], FETCH_S
+    )
 
 
 def main() -> int:
     """Exit code 1 where there is no browser in the end, and CI would else pass without its tests of the page."""
-    sources = (("Playwright", _from_playwright), ("the distribution", _from_distribution))
     found = find()
-    for name, fetch in sources:
+    for name, fetch in (("Playwright", _from_playwright), ("the distribution", _from_distribution)):
         if found:
             break
         print(f"Bringing a Chromium for the tests of the page, from {name} ...", flush=True)

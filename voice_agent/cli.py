@@ -1,6 +1,5 @@
 """The command `voice-agent`."""
 
-import logging
 import os
 import sys
 from pathlib import Path
@@ -36,7 +35,6 @@ app = typer.Typer(
 app.add_typer(models_app, name="models")
 app.add_typer(lab_app, name="lab")
 
-log = logging.getLogger(__name__)
 _errors = Console(stderr=True)
 
 
@@ -88,7 +86,6 @@ app.command()(doctor)
 def _check_and_fetch(settings: Settings) -> Address:
     """Have what is wrong with the settings, or with the network, said here rather than in the service's log."""
     from voice_agent.checks import check
-    from voice_agent.destination import destination
     from voice_agent.engines import Engines, needed_weights  # takes a second, which --help need not wait for
 
     address = Address.of(settings.server)
@@ -99,7 +96,6 @@ def _check_and_fetch(settings: Settings) -> Address:
     for name in needed_weights(settings):
         ensure(name, directory=settings.models.dir, offline=settings.models.offline)
     address.check_free()  # still: another start may have been quicker
-    log.info("What is said %s.", destination(engines.generator, settings.llm))
     return address
 
 

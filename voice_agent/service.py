@@ -49,10 +49,13 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     supervision.forget_dead_workers()  # before our own metrics are there
 
     from voice_agent.agent import Agent
+    from voice_agent.destination import destination
     from voice_agent.engines import Engines
 
     _log_to_stderr()
-    agent = app.state.agent = Agent(settings, Engines.build(settings))
+    engines = Engines.build(settings)
+    log.info("what is said %s", destination(engines.generator, settings.llm))
+    agent = app.state.agent = Agent(settings, engines)
     _drain_on_signals(agent)
     async with agent.running():
         yield
