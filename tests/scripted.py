@@ -1,7 +1,7 @@
 """Engines that do as they are told, on the event loop's own (virtual) time: for tests of timing and failure."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -95,7 +95,8 @@ class ScriptedEndpoint:
 
 @dataclass
 class ScriptedGenerator:
-    replies: list[str | StageError] = field(default_factory=list)
+    replies: list[str | Exception | Sequence[Delta | Exception | float]] = field(default_factory=list)
+    """Words, a failure, or what comes one after the other, a number being a wait in seconds."""
     delay_s: float = 0.1
     """Before each token, a word."""
     asked: list[Sequence[Message]] = field(default_factory=list)
@@ -113,15 +114,26 @@ class ScriptedGenerator:
         reply = self.replies.pop(0) if self.replies else "Hello to you."
         self.running += 1
         try:
-            if isinstance(reply, StageError):
-                await asyncio.sleep(self.delay_s)
-                raise reply
-            for word in reply.split(" "):
-                await asyncio.sleep(self.delay_s)
-                yield TextDelta(f"{word} ")
-            yield Finish("stop")
+            for step in _steps(reply):
+                await asyncio.sleep(step if isinstance(step, float) else self.delay_s)
+                if isinstance(step, Exception):
+                    raise step
+                if not isinstance(step, float):
+                    yield step
         finally:
             self.running -= 1
+
+
+def _steps(
+    reply: str | Exception | Sequence[Delta | Exception | float],
+) -> Iterable[Delta | Exception | float]:
+    match reply:
+        case str():
+            return [*(TextDelta(f"{word} ") for word in reply.split(" ")), Finish("stop")]
+        case Exception():
+            return [reply]
+        case _:
+            return reply
 
 
 @dataclass

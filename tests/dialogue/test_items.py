@@ -19,10 +19,6 @@ def contents(view: View) -> list[tuple[str, str]]:
     return [(message.role, message.content) for message in view.messages("")[1:]]
 
 
-def tokens(view: View) -> float:
-    return sum(exchange.tokens for exchange in view.exchanges)
-
-
 def said(*texts: str) -> SpokenText:
     """A response of one second for each text."""
     spoken = SpokenText()
@@ -130,8 +126,8 @@ def test_it_stays_within_its_budget_and_keeps_the_latest(
     items.add_user("so")
     whole, cut = items.view(), items.view().within(budget)
     assert cut.exchanges[-1].messages[-1].content.endswith("so")
-    assert len(whole.exchanges) == 1 or len(cut.exchanges) == 1 or tokens(cut) <= budget
-    if tokens(whole) <= budget:
+    assert len(whole.exchanges) == 1 or len(cut.exchanges) == 1 or cut.tokens <= budget
+    if whole.tokens <= budget:
         assert cut == whole
     roles = [message.role for message in cut.messages("")]
     assert roles[1] in ("user", "system")
@@ -159,7 +155,7 @@ def test_one_message_that_is_too_long_is_cut_at_its_beginning() -> None:
     items = Items()
     items.add_user("please " * 3000 + "what is the capital of France?")
     cut = items.view().within(200)
-    assert tokens(cut) <= 200 * 1.1
+    assert cut.tokens <= 200 * 1.1
     [(role, text)] = contents(cut)
     assert role == "user" and text.startswith("please ") and text.endswith("capital of France?")
 

@@ -108,13 +108,18 @@ class View:
 
     exchanges: tuple[Exchange, ...]
 
+    @property
+    def tokens(self) -> float:
+        """Estimated."""
+        return sum(exchange.tokens for exchange in self.exchanges)
+
     def within(self, budget: float) -> "View":
         """The latest exchanges that fit into so many tokens: all of them, or `KEPT_WHEN_FULL` of the budget at most.
 
         The last one is always kept; what the user said in it is cut at its beginning where that alone is too long.
         """
         kept = list(self.exchanges)
-        if sum(exchange.tokens for exchange in kept) > budget:
+        if self.tokens > budget:
             while len(kept) > 1 and sum(exchange.tokens for exchange in kept) > budget * KEPT_WHEN_FULL:
                 del kept[0]
             kept[-1:] = [_shortened(exchange, budget) for exchange in kept[-1:]]

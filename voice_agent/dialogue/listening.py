@@ -17,6 +17,7 @@ from voice_agent.audio import (
     ms_to_samples,
 )
 from voice_agent.config import Settings
+from voice_agent.dialogue.bounds import engine_call
 from voice_agent.dialogue.decisions import Decision, InferEndOfTurn, Onset, Prepare, TranscribeInterim
 from voice_agent.dialogue.echo import EchoGuard, is_echo_text
 from voice_agent.dialogue.floor import Floor, State
@@ -25,6 +26,10 @@ from voice_agent.dialogue.timeline import Timeline
 from voice_agent.dialogue.turn_taking import TurnTaking
 from voice_agent.engines import Engines
 from voice_agent.errors import StageError
+from voice_agent.stages.transcriber import Transcript
+
+ENDPOINT_S: Final = 10.0
+"""Longest wait for the end-of-turn detector; words and silence decide without it long before."""
 
 PREROLL: Final = ms_to_samples(300)
 """Audio before the onset that goes to the transcriber: VAD needs some speech to be sure of it, in samples."""
@@ -78,6 +83,7 @@ class Listener:
         self.echo = EchoGuard() if settings.turn.echo_guard else None
         self._engines = engines
         self._session = session
+        self._stt_timeout_s = settings.stt.timeout_s
         self._tasks = tasks
         self._decided = decided
         self._understood = understood
@@ -111,6 +117,8 @@ class Listener:
 
     async def hear(self, pcm: Pcm16) -> None:
         """Audio from the user at the input rate, of any length."""
+        if not len(pcm):
+            return
         audio = np.concatenate((self._pending, pcm)) if len(self._pending) else pcm
         whole = len(audio) - len(audio) % self._frame
         self._pending = audio[whole:]
@@ -119,7 +127,7 @@ class Listener:
             if start:
                 await asyncio.sleep(0)
             self._hear_frames(audio[start : min(start + step, whole)])
-        self._line.heard()
+        self._line.heard(len(pcm) * FRAME_MS / 1000 / self._frame)
 
     def alive(self) -> None:
         """The client did something else than send audio."""
@@ -247,7 +255,7 @@ class Listener:
 
     async def _interim(self, pcm: Pcm16) -> None:
         try:
-            transcript = await self._engines.transcriber.transcribe(pcm, language=self.language, partial=True)
+            transcript = await self._text_of(pcm, partial=True)
         except StageError:  # the whole utterance is tried, too, and that is heard of
             self._carry_out(self.turns.interim(None))
             return
@@ -257,7 +265,7 @@ class Listener:
 
     async def _transcribe(self, pcm: Pcm16, timeline: Timeline) -> None:
         try:
-            transcript = await self._engines.transcriber.transcribe(pcm, language=self.language)
+            transcript = await self._text_of(pcm)
             self.text = self._user_words(transcript.text)
         except StageError as error:
             self._failed(error)
@@ -269,11 +277,16 @@ class Listener:
 
     async def _infer_end_of_turn(self, pcm: Pcm16) -> None:
         try:
-            score = await self._engines.endpoint.score(pcm)
+            async with engine_call("endpoint", ENDPOINT_S):
+                score = await self._engines.endpoint.score(pcm)
         except StageError as error:
             self._failed(error)  # the words and the silence decide
             return
         self._carry_out(self.turns.scored(score))
+
+    async def _text_of(self, pcm: Pcm16, *, partial: bool = False) -> Transcript:
+        async with engine_call("transcriber", self._stt_timeout_s, "STT__TIMEOUT_S"):
+            return await self._engines.transcriber.transcribe(pcm, language=self.language, partial=partial)
 
     def _user_words(self, text: str) -> str:
         """Empty where it was the agent that was heard."""

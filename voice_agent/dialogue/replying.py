@@ -1,11 +1,11 @@
 """The text of one reply: the model asked, and asked again where that helps, as one stream."""
 
-import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Final
 
+from voice_agent.dialogue.bounds import engine_call
 from voice_agent.errors import ContextTooLong, StageError
 from voice_agent.stages.generator import Generator
 from voice_agent.stages.generator.deltas import Delta, Finish, FinishReason, TextDelta, ToolCallDelta
@@ -52,15 +52,8 @@ class Reply:
         characters, words = 0, False
         async with aclosing(self._deltas()) as deltas:
             while True:
-                try:
-                    async with asyncio.timeout(self._timeout_s):
-                        text = await self._next_text(deltas)
-                except TimeoutError:
-                    raise StageError(
-                        "generator",
-                        f"no words from {self._generator.model} for {self._timeout_s:g} s "
-                        "(VOICE_AGENT_LLM__TURN_TIMEOUT_S)",
-                    ) from None
+                async with engine_call("generator", self._timeout_s, "LLM__TURN_TIMEOUT_S"):
+                    text = await self._next_text(deltas)
                 if text is None:
                     break
                 characters, words = characters + len(text), words or not text.isspace()

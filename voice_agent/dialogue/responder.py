@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from prometheus_client import Counter
-
 from voice_agent.audio import RATE, Pcm16, Resampler
 from voice_agent.config import Settings
+from voice_agent.dialogue.bounds import unforeseen
 from voice_agent.dialogue.events import (
     EndReason,
     ResponseEnded,
@@ -34,11 +33,6 @@ from voice_agent.errors import StageError
 from voice_agent.stages.generator.request import Request
 
 log = logging.getLogger(__name__)
-
-_unforeseen: Final = Counter(
-    "voice_agent_unforeseen_errors",
-    "Responses that failed in a way that nobody foresaw: faults of the server's.",
-)
 
 MOST_DISCARDED: Final = 4
 """Replies prepared for nothing in one utterance, after which the next one waits until it is due: somebody who pauses
@@ -99,6 +93,7 @@ class Responder:
 
     def prepare(self, text: str, timeline: Timeline) -> None:
         """Begin with the reply to what the user may have said last. Nobody outside hears of it."""
+        self.discard_prepared()
         if self._discarded < MOST_DISCARDED and self._engines.speculation.may_begin():
             self._prepared = self._make_reply(timeline, text)
 
@@ -147,6 +142,7 @@ class Responder:
         """The client has played this much of a response; one that has ended is passed over."""
         response = self.current
         if response and response.id == response_id:
+            self._listener.alive()
             if ms > 0 and response.playback.sent_ms:
                 response.timeline.mark("first_audio_played", self._clock())
             response.playback.acknowledge(ms)
@@ -167,8 +163,8 @@ class Responder:
         view, instructions = self._items.view(said), self._instructions
 
         def request(share: float) -> Request:
-            budget = max(LEAST_ROOM, share * self._budget(instructions))
-            return Request(view.within(budget).messages(instructions))
+            tokens = min(view.tokens, self._budget(instructions))
+            return Request(view.within(max(LEAST_ROOM, share * tokens)).messages(instructions))
 
         llm = self._settings.llm
         reply = Reply(self._engines.generator, request, llm.turn_timeout_s, self._share)
@@ -192,7 +188,13 @@ class Responder:
             source,
             timeline,
             self._engines.chunker,
-            Voice(self._engines.synthesizer, options.voice, options.language, options.output_rate),
+            Voice(
+                self._engines.synthesizer,
+                options.voice,
+                options.language,
+                options.output_rate,
+                self._settings.tts.timeout_s,
+            ),
             partial(self._playback, options),
             Bridge(phrases.filler, turn.filler_after_ms / 1000, phrases.no_answer),
             remembered=remembered,
@@ -207,7 +209,7 @@ class Responder:
             self._end(response, await response.run(self._fail))
         except Exception:  # a fault of ours: it ends the response, and not the conversation
             log.exception("session %s: a response failed in a way that nobody foresaw", self._session)
-            _unforeseen.inc()
+            unforeseen.inc()
             if self.current is response:
                 self._outbox.put(
                     SessionError("internal_error", "the reply failed; the server's log tells why")

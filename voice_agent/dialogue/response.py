@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from voice_agent.audio import SILENCE, Pcm16, Resampler, samples_to_ms
+from voice_agent.dialogue.bounds import engine_call
 from voice_agent.dialogue.events import (
     EndReason,
     Event,
@@ -41,6 +42,8 @@ class Voice:
     language: str | None
     rate: int
     """Of the audio that goes out, hertz."""
+    timeout_s: float
+    """Longest wait for the next piece of audio."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,12 +234,17 @@ class Response:
                 chunk.spoken, voice=self._voice.name, language=self._voice.language
             )
             async with aclosing(audio):
-                async for pcm in audio:
+                while (pcm := await self._next_audio(audio)) is not None:
                     self.timeline.mark("tts_first_audio", self._clock())
                     await self._put(spoken, resampler.feed(pcm))
             await self._put(spoken, resampler.feed(SILENCE, last=True))
         spoken.whole = True
         self._show_end(spoken)
+
+    async def _next_audio(self, audio: AsyncGenerator[Pcm16, None]) -> Pcm16 | None:
+        """None at the end."""
+        async with engine_call("synthesizer", self._voice.timeout_s, "TTS__TIMEOUT_S"):
+            return await anext(audio, None)
 
     def _show_begin(self, chunk: SpokenChunk) -> None:
         self._tell(ResponseText(self.id, chunk.text, chunk.start_ms))

@@ -109,8 +109,10 @@ class Session:
         await self._listener.hear(pcm)
 
     def read(self, text: str) -> None:
-        """The user typed this: answer it, in place of what is being said."""
+        """The user typed this: answer it, in place of what is being said. Where there is nothing in it, do nothing."""
         self._listener.alive()
+        if not text.strip():
+            return
         self._turns.user_is_there()
         self._responder.discard_prepared()
         timeline = Timeline(self.id, last_speech=self._clock())
@@ -142,7 +144,6 @@ class Session:
 
     def played(self, response: str, ms: float) -> None:
         """The client has played this much of a response; one that has ended is passed over."""
-        self._listener.alive()
         self._responder.played(response, ms)
 
     def change(self, options: SessionOptions) -> None:
