@@ -1,6 +1,8 @@
 """What the doctor finds, and where it says that conversations go."""
 
 import socket
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -65,6 +67,33 @@ def test_an_endpoint_on_loopback_is_on_this_machine(host: str) -> None:
         said
         == f"stays on this machine, at http://{host}:11434/v1, which writes the replies (llm.base_url is set)"
     )
+
+
+class _Models(BaseHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+
+
+def test_an_endpoint_on_this_machine_is_asked_without_the_proxy_that_is_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://proxy.invalid:3128")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with HTTPServer(("127.0.0.1", 0), _Models) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_port}/v1"
+        monkeypatch.setenv("VOICE_AGENT_LLM__BASE_URL", url)
+        code, said = examine()
+        thread.join(30)
+    assert f"{url} answers" in said
+    assert code == 0
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,8 @@
 """Where conversations go."""
 
-import ipaddress
 import os
 
-import httpx
-
+from voice_agent.client.connection import is_loopback
 from voice_agent.config import LlmSettings
 from voice_agent.stages.generator import Generator
 from voice_agent.stages.generator.openai_api import OpenAIGenerator
@@ -18,13 +16,5 @@ def destination(generator: Generator, settings: LlmSettings) -> str:
         why = "llm.base_url" if settings.base_url else "llm.api_key"
     else:
         why = "OPENAI_BASE_URL" if os.environ.get("OPENAI_BASE_URL") else "OPENAI_API_KEY"
-    where = "stays on this machine, at" if _is_here(generator.url) else "goes to"
+    where = "stays on this machine, at" if is_loopback(generator.url) else "goes to"
     return f"{where} {generator.url}, which writes the replies ({why} is set)"
-
-
-def _is_here(url: str) -> bool:
-    host = httpx.URL(url).host
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

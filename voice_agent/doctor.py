@@ -17,6 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from voice_agent.address import Address
+from voice_agent.client.connection import is_loopback
 from voice_agent.config import Settings, load_settings
 from voice_agent.config_sources import config_file
 from voice_agent.errors import SettingsError, VoiceAgentError
@@ -143,7 +144,12 @@ def _endpoint(generator: "Generator") -> Iterator[Finding]:
         return
     url = f"{generator.url.rstrip('/')}/models"
     try:
-        answer = httpx.get(url, headers={"Authorization": f"Bearer {generator.key}"}, timeout=5)
+        answer = httpx.get(
+            url,
+            headers={"Authorization": f"Bearer {generator.key}"},
+            timeout=5,
+            trust_env=not is_loopback(url),  # HTTP_PROXY is for others
+        )
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         advice = "Start the server there, or correct VOICE_AGENT_LLM__BASE_URL."
         yield Finding("LLM endpoint", "missing", f"{url}: {error}", advice)
