@@ -69,6 +69,12 @@ def test_an_endpoint_on_loopback_is_on_this_machine(host: str) -> None:
     )
 
 
+def test_a_password_in_the_url_is_not_told() -> None:
+    settings = LlmSettings(base_url="https://me:secret@llm.example.com/v1")
+    said = destination(build_generator(settings, ModelsSettings()), settings)
+    assert said.startswith("goes to https://llm.example.com/v1, ")
+
+
 class _Models(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:
         pass

@@ -2,6 +2,8 @@
 
 import os
 
+import httpx
+
 from voice_agent.client.connection import is_loopback
 from voice_agent.config import LlmSettings
 from voice_agent.stages.generator import Generator
@@ -17,4 +19,6 @@ def destination(generator: Generator, settings: LlmSettings) -> str:
     else:
         why = "OPENAI_BASE_URL" if os.environ.get("OPENAI_BASE_URL") else "OPENAI_API_KEY"
     where = "stays on this machine, at" if is_loopback(generator.url) else "goes to"
-    return f"{where} {generator.url}, which writes the replies ({why} is set)"
+    url = httpx.URL(generator.url)
+    shown = url.copy_with(userinfo=b"") if url.userinfo else generator.url  # a password is not for the log
+    return f"{where} {shown}, which writes the replies ({why} is set)"
