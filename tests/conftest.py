@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.chromium import Launch, chromium
+from tests import browser
+from tests.chromium import Launch, chromium, skipped
 from voice_agent.config import ModelsSettings, SttSettings
 from voice_agent.stages.transcriber import FasterWhisper
 
@@ -24,3 +25,10 @@ def launch() -> Iterator[Launch]:
     """Starts browsers. No test of the same module may be asynchronous: Playwright's own loop runs in this thread."""
     with chromium() as launch:
         yield launch
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """The last line of the run: what was left out for want of a browser."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter and (count := skipped(config)):
+        reporter.write_line(f"{count} tests of the page did not run: {browser.MISSING}", red=True)

@@ -149,6 +149,9 @@ class ScriptedSynthesizer:
 
     async def close(self) -> None: ...
 
+    def speaks(self, voice: str | None, language: str | None) -> str | None:
+        return language or "en"
+
     async def stream(
         self, text: str, *, voice: str | None = None, language: str | None = None
     ) -> AsyncGenerator[Pcm16, None]:

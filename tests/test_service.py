@@ -19,7 +19,8 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from tests.fixtures import Recording, corpus_word_error_rate, recordings
-from tests.serving import COMMAND, Server, serving
+from tests.serving import COMMAND, READY_WITHIN_S, Server, serving
+from voice_agent.address import Address
 from voice_agent.audio import read_audio
 from voice_agent.client import Client, Microphone, hold_exchange
 from voice_agent.client.messages import ResponseEnded, ResponseStarted, SpeechStarted
@@ -184,6 +185,7 @@ def test_the_page_and_the_figures_are_served(server: Server, questions: list[Rec
         assert count and float(count[1]) >= 1, step
     assert re.search(r"voice_agent_sessions.* 0\.0", metrics)
     assert "voice_agent_event_loop_lag_seconds_bucket" in metrics
+    assert "what is said stays on this machine: " in server.log.read_text()
     turns = [line for line in server.log.read_text().splitlines() if '"event": "turn"' in line]
     assert turns
     assert json.loads(turns[-1][turns[-1].index("{") :])["first_audio_sent_ms"] > 0
@@ -208,7 +210,7 @@ def test_an_unreadable_file_and_one_without_speech_are_told_apart(server: Server
     assert "broken.wav" in ran.stdout + ran.stderr
 
 
-@pytest.mark.parametrize("by", ["SIGTERM", "Ctrl-C"])
+@pytest.mark.parametrize("by", ["SIGTERM", "Ctrl-C", "SIGHUP"])
 async def test_it_ends_at_once_with_its_sessions_told_and_no_child_left(tmp_path: Path, by: str) -> None:
     with serving(tmp_path) as server:
         statuses = {None, 503}
@@ -220,9 +222,8 @@ async def test_it_ends_at_once_with_its_sessions_told_and_no_child_left(tmp_path
         async with connect(server.ws, proxy=None) as socket:
             await socket.send('{"type": "start"}')
             await socket.recv()
-            ending = asyncio.to_thread(
-                server.end, signal.SIGTERM if by == "SIGTERM" else signal.SIGINT, group=by == "Ctrl-C"
-            )
+            number = signal.SIGINT if by == "Ctrl-C" else signal.Signals[by]
+            ending = asyncio.to_thread(server.end, number, group=by != "SIGTERM")  # as a terminal does
             task = asyncio.create_task(ending)
             assert json.loads(await socket.recv())["code"] == "shutting_down"
             with pytest.raises(ConnectionClosed) as closed:
@@ -233,9 +234,44 @@ async def test_it_ends_at_once_with_its_sessions_told_and_no_child_left(tmp_path
         assert not left
 
 
+async def test_a_worker_that_is_killed_is_logged_and_replaced_and_nothing_outlives_a_server_that_is(
+    tmp_path: Path,
+) -> None:
+    def sessions(server: Server) -> float:
+        metrics = httpx.get(f"{server.http}/metrics").text
+        found = re.search(r"^voice_agent_sessions(?:{.*})? (\S+)", metrics, re.MULTILINE)
+        return float(found[1]) if found else 0.0
+
+    with serving(tmp_path, {"VOICE_AGENT_LLM__MODEL": "smollm2-135m-instruct"}) as server:
+        await asyncio.to_thread(server.wait_until_ready)
+        (worker,) = psutil.Process(server.process.pid).children()
+        async with connect(server.ws, proxy=None) as socket:
+            await socket.send('{"type": "start"}')
+            await socket.recv()
+            assert sessions(server) == 1
+            worker.kill()
+            psutil.wait_procs([worker], timeout=STOPS_WITHIN_S)
+            with pytest.raises(ConnectionClosed):
+                await socket.recv()
+        await asyncio.to_thread(server.wait_until_ready)
+        assert f"the worker (process {worker.pid}) was ended by SIGKILL" in server.log.read_text()
+        assert sessions(server) == 0
+
+        family = server.family()
+        assert len(family) >= 3
+        server.process.kill()
+        server.process.wait()
+        _gone, left = psutil.wait_procs(family[1:], timeout=READY_WITHIN_S)
+        assert not left
+        Address("127.0.0.1", server.port).check_free()
+
+
 def test_a_wrong_setting_ends_it_with_its_name(server: Server, tmp_path: Path) -> None:
     for flags, said in [
         (["--port", str(server.port)], rf"can't listen on 127\.0\.0\.1:{server.port}: .*in use.*--port"),
+        (["--port", str(server.port)], rf"Process {server.process.pid} listens there .*`kill"),
+        (["--host", "nowhere.invalid"], r"server\.host .*'nowhere\.invalid' is no address"),
+        (["--port", "70000"], r"server\.port \(VOICE_AGENT_SERVER__PORT\): .*less than or equal to 65535"),
         (["--stt", "enormous"], r"stt\.model.*enormous.*tiny\.en"),
         (["--voice", "nobody"], r"tts\.voice.*nobody.*en_US-joe-medium"),
         (["--config", "nowhere.toml"], r"nowhere\.toml: no such"),

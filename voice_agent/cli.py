@@ -1,9 +1,9 @@
 """The command `voice-agent`."""
 
 import os
-import socket
 import sys
 from pathlib import Path
+from tempfile import TemporaryFile, mkdtemp
 from typing import Annotated
 
 import platformdirs
@@ -11,15 +11,14 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from voice_agent.address import Address
 from voice_agent.config import (
-    CONFIG_VARIABLE,
-    ENV_PREFIX,
-    ServerSettings,
     Settings,
     TtsEngine,
     VadEngine,
     load_settings,
 )
+from voice_agent.config_sources import CONFIG_VARIABLE, ENV_PREFIX
 from voice_agent.doctor import doctor
 from voice_agent.errors import SettingsError, WeightsError
 from voice_agent.lab.cli import lab_app
@@ -30,12 +29,11 @@ from voice_agent.talk import talk
 app = typer.Typer(
     help="A self-hosted real-time voice assistant: speech in, speech out, over one WebSocket.",
     no_args_is_help=True,
+    add_completion=False,
     pretty_exceptions_enable=False,
 )
 app.add_typer(models_app, name="models")
 app.add_typer(lab_app, name="lab")
-app.command()(talk)
-app.command()(doctor)
 
 _errors = Console(stderr=True)
 
@@ -74,41 +72,48 @@ def serve(
         os.environ[CONFIG_VARIABLE] = str(config.resolve())
     try:
         settings = load_settings()
-        _check_and_fetch(settings)
+        address = _check_and_fetch(settings)
     except (SettingsError, WeightsError) as error:
         _errors.print(Text.assemble(("error: ", "red"), str(error)))
         raise typer.Exit(1) from error
-    _become_bentoml(settings)
+    _become_bentoml(address)
 
 
-def _check_and_fetch(settings: Settings) -> None:
+app.command()(talk)
+app.command()(doctor)
+
+
+def _check_and_fetch(settings: Settings) -> Address:
     """Have what is wrong with the settings, or with the network, said here rather than in the service's log."""
+    from voice_agent.checks import check
     from voice_agent.engines import Engines, needed_weights  # takes a second, which --help need not wait for
 
-    _check_address(settings.server)
-    Engines.build(settings)
+    address = Address.of(settings.server)
+    address.check_free()  # BentoML would say it in forty lines
+    engines = Engines.build(settings)
+    check(settings, engines.generator)
     log_to_terminal()
     for name in needed_weights(settings):
         ensure(name, directory=settings.models.dir, offline=settings.models.offline)
+    address.check_free()  # still: another start may have been quicker
+    return address
 
 
-def _check_address(server: ServerSettings) -> None:
-    """BentoML would say it in forty lines."""
-    try:
-        socket.create_server((server.host, server.port)).close()
-    except OSError as error:
-        raise SettingsError(
-            f"can't listen on {server.host}:{server.port}: {error.strerror}. Choose another address with --host and "
-            "--port (server.host, server.port), or end what listens there"
-        ) from error
-
-
-def _become_bentoml(settings: Settings) -> None:
+def _become_bentoml(address: Address) -> None:
     """Go on as `bentoml serve`: signals and the exit code are then BentoML's own, with nothing in between."""
-    server = settings.server
-    # Two servers that share a home wipe each other's metrics.
-    home = Path(platformdirs.user_cache_dir("voice-agent")) / f"bentoml-{server.port}"
-    os.environ.setdefault("BENTOML_HOME", str(home))
-    arguments = ["serve", "voice_agent.service:VoiceAgent", "--host", server.host, "--port", str(server.port)]
+    if "BENTOML_HOME" not in os.environ:
+        os.environ["BENTOML_HOME"] = str(_bentoml_home(address.port))
+    arguments = ["serve", "voice_agent.service:VoiceAgent", "--host", address.ip, "--port", str(address.port)]
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-m", "bentoml", *arguments])
+
+
+def _bentoml_home(port: int) -> Path:
+    """A folder of its own for each server: two that share one wipe each other's metrics."""
+    home = Path(platformdirs.user_cache_dir("voice-agent")) / f"bentoml-{port}"
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=home):
+            return home.absolute()
+    except OSError:  # as in a container whose file system can't be written
+        return Path(mkdtemp(prefix=f"voice-agent-{port}-"))

@@ -7,12 +7,12 @@ Environment variables start with `VOICE_AGENT_` and put `__` between levels:
 
 import difflib
 import os
-import tomllib
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any, Final, Literal, cast
+from types import UnionType
+from typing import Any, Final, Literal, Union, cast, get_args, get_origin
 
 import platformdirs
-from dotenv import load_dotenv
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -21,21 +21,34 @@ from pydantic import (
     PositiveInt,
     SecretStr,
     ValidationError,
+    ValidationInfo,
     field_validator,
 )
 from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
+    InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    TomlConfigSettingsSource,
 )
 
+from voice_agent.config_sources import (
+    ENV_PREFIX,
+    as_json,
+    config_file,
+    from_environment,
+    from_file,
+    load_dot_env,
+)
 from voice_agent.errors import SettingsError
+from voice_agent.language import base_language
 
-ENV_PREFIX: Final = "VOICE_AGENT_"
-CONFIG_VARIABLE: Final = "VOICE_AGENT_CONFIG"
-DEFAULT_CONFIG: Final = Path("voice-agent.toml")
+_UNIONS: Final = (Union, UnionType)
+
+_EXAMPLE: Final = '{"reasoning_effort": "none"}'
+
+SHOWN: Final = 80
+"""Characters of a wrong value that its error repeats."""
 
 VadEngine = Literal["cascade", "silero", "webrtcvad"]
 LlmEngine = Literal["auto", "openai", "llamacpp"]
@@ -46,13 +59,38 @@ Eagerness = Literal["low", "auto", "high"]
 class Section(BaseModel):
     """One branch of the tree; a key that is not declared is refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
     @field_validator("*", mode="before")
     @classmethod
-    def _empty_is_unset(cls, value: object) -> object:
-        """An environment variable can only say "nothing" by being empty."""
-        return None if value == "" else value
+    def _as_text(cls, value: object, info: ValidationInfo) -> object:
+        return _read(cls, value, info)
+
+
+def _read(model: type[BaseModel], value: object, info: ValidationInfo) -> object:
+    """What a text means: without the white space around it, as a Kubernetes secret often ends in a new line.
+
+    An environment variable can only say "nothing" by being empty. That is the default; or none, where the setting
+    can be none.
+    """
+    if not isinstance(value, str):
+        return value
+    field = model.model_fields[cast(str, info.field_name)]
+    if text := value.strip():
+        if any("\ud800" <= sign <= "\udfff" for sign in text):  # how Python keeps what it can't decode
+            raise ValueError("is not text in UTF-8")
+        return as_json(text) if _holds_more(field.annotation) else text
+    return None if type(None) in get_args(field.annotation) else field.get_default(call_default_factory=True)
+
+
+def _holds_more(annotation: object) -> bool:
+    """Whether a setting holds other settings, or several values."""
+    kinds = [annotation, *get_args(annotation)] if get_origin(annotation) in _UNIONS else [annotation]
+    classes = [kind for kind in (get_origin(kind) or kind for kind in kinds) if isinstance(kind, type)]
+    return any(
+        issubclass(kind, Section) or (issubclass(kind, Collection) and not issubclass(kind, str))
+        for kind in classes
+    )
 
 
 class ServerSettings(Section):
@@ -121,7 +159,7 @@ class SttSettings(Section):
     compute_type: str | None = None
     """As CTranslate2 names them; by default `int8` on a CPU and `float16` on a GPU."""
     language: str | None = "en"
-    """Two-letter code; empty to detect it (multilingual models)."""
+    """Two-letter code, `en` for `en-US` too; empty to detect it (multilingual models)."""
     prompt: str | None = None
     """Text that primes Whisper: names and jargon it should spell right."""
     # With tiny.en, 1 makes 12.5 % word errors, and 5 11.2 % in a tenth more time.
@@ -135,6 +173,11 @@ class SttSettings(Section):
     are over; those that still go on share the others."""
     timeout_s: PositiveFloat = 20.0
     """Longest wait for a transcript, the queue included."""
+
+    @field_validator("language")
+    @classmethod
+    def _base(cls, language: str | None) -> str | None:
+        return language and base_language(language)
 
 
 class LlmSettings(Section):
@@ -197,16 +240,21 @@ class ModelsSettings(Section):
     offline: bool = False
     """Use only what is already there."""
 
+    @field_validator("dir")
+    @classmethod
+    def _expanded(cls, folder: Path) -> Path:
+        try:
+            return folder.expanduser()
+        except RuntimeError as error:  # a container's user often has none
+            raise ValueError(
+                f"{folder} is in no known home directory; name a folder by its whole path"
+            ) from error
+
 
 class Settings(BaseSettings):
     """The whole tree. `load_settings` reads it with errors that a person can act on."""
 
-    model_config = SettingsConfigDict(
-        env_prefix=ENV_PREFIX,
-        env_nested_delimiter="__",
-        extra="forbid",
-        frozen=True,
-    )
+    model_config = SettingsConfigDict(extra="forbid", frozen=True)
 
     server: ServerSettings = ServerSettings()
     vad: VadSettings = VadSettings()
@@ -215,6 +263,11 @@ class Settings(BaseSettings):
     llm: LlmSettings = LlmSettings()
     tts: TtsSettings = TtsSettings()
     models: ModelsSettings = Field(default_factory=ModelsSettings)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _as_text(cls, value: object, info: ValidationInfo) -> object:
+        return _read(cls, value, info)
 
     @classmethod
     def settings_customise_sources(
@@ -225,27 +278,12 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Strongest first: flags, environment, `.env`, TOML."""
+        """Strongest first: flags, environment (which `.env` has become part of), TOML."""
         return (
             init_settings,
-            env_settings,
-            dotenv_settings,
-            TomlConfigSettingsSource(settings_cls, config_file()),
+            InitSettingsSource(settings_cls, from_environment(os.environ)),
+            InitSettingsSource(settings_cls, from_file(config_file())),
         )
-
-
-def config_file() -> Path | None:
-    """The TOML file that is read: the one named by `VOICE_AGENT_CONFIG`, else the default where there is one.
-
-    Raises:
-        SettingsError: the file that was named does not exist.
-    """
-    named = os.environ.get(CONFIG_VARIABLE)
-    if named:
-        if not Path(named).is_file():
-            raise SettingsError(f"{named}: no such configuration file (from --config or {CONFIG_VARIABLE})")
-        return Path(named)
-    return DEFAULT_CONFIG if DEFAULT_CONFIG.is_file() else None
 
 
 def load_settings() -> Settings:
@@ -253,25 +291,15 @@ def load_settings() -> Settings:
     so it works for `OPENAI_API_KEY` too.
 
     Raises:
-        SettingsError: a key that is not known or a value that is not allowed, by name, with what is.
+        SettingsError: a key that is not known or a value that is not allowed, by name, with what is; or a file that
+            can't be read.
     """
-    load_dotenv(".env", override=False)
+    load_dot_env()
     try:
-        return Settings(**_unknown_variables())
+        return Settings()
     except ValidationError as error:
         lines = [_explain(detail) for detail in error.errors()]
         raise SettingsError("\n".join(lines)) from error
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{config_file()}: not valid TOML: {error}") from error
-
-
-def _unknown_variables() -> dict[str, Any]:
-    """Variables with our prefix that name no section: pydantic-settings passes over them in silence."""
-    names = (
-        name.upper().removeprefix(ENV_PREFIX) for name in os.environ if name.upper().startswith(ENV_PREFIX)
-    )
-    sections = {name.split("__")[0].lower() for name in names if f"{ENV_PREFIX}{name}" != CONFIG_VARIABLE}
-    return {section: None for section in sections if section not in Settings.model_fields}
 
 
 def _explain(detail: ErrorDetails) -> str:
@@ -279,14 +307,28 @@ def _explain(detail: ErrorDetails) -> str:
     path = [str(part) for part in detail["loc"]]
     name = f"{'.'.join(path)} ({ENV_PREFIX}{'__'.join(path).upper()})"
     if detail["type"] != "extra_forbidden":
-        given = "" if isinstance(detail["input"], dict) else f"; given: {detail['input']!r}"
-        return f"{name}: {detail['msg'][0].lower()}{detail['msg'][1:]}{given}"
+        what = f"{name}: {detail['msg'][0].lower()}{detail['msg'][1:]}"
+        if detail["type"] in ("dict_type", "model_type"):
+            what = f"{name}: should be an object in JSON, such as {_EXAMPLE}, or a table in TOML"
+        secret = any(part.endswith("key") for part in path)
+        return (
+            what
+            if secret or isinstance(detail["input"], dict)
+            else f"{what}; given: {_short(detail['input'])}"
+        )
     model: type[BaseModel] = Settings
     for part in path[:-1]:
         model = cast(type[BaseModel], model.model_fields[part].annotation)
-    close = difflib.get_close_matches(path[-1], _spellings(path[:-1]), n=1, cutoff=0.6)
-    hint = f"did you mean {close[0]}? " if close else ""
+    spellings = _spellings(path[:-1])
+    close = [spelling for spelling in spellings if spelling.endswith(f"__{path[-1]}")]
+    close = close or difflib.get_close_matches(path[-1], spellings, n=1, cutoff=0.6)
+    hint = f"did you mean {' or '.join(close)}? " if close else ""
     return f"{name}: unknown setting; {hint}known here: {', '.join(model.model_fields)}"
+
+
+def _short(value: object) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= SHOWN else f"{shown[:SHOWN]}…"
 
 
 def _spellings(section: list[str]) -> list[str]:

@@ -3,22 +3,29 @@
 import importlib.util
 import os
 import platform
-import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import ctranslate2
 import httpx
 import psutil
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from voice_agent.config import Settings, config_file, load_settings
+from voice_agent.address import Address
+from voice_agent.client.connection import is_loopback
+from voice_agent.config import Settings, load_settings
+from voice_agent.config_sources import config_file
 from voice_agent.errors import SettingsError, VoiceAgentError
 from voice_agent.models import catalog, present
+
+if TYPE_CHECKING:
+    from voice_agent.engines import Engines
+    from voice_agent.stages.generator import Generator
 
 State = Literal["ok", "note", "missing"]
 _MARK = {"ok": "[green]✓[/]", "note": "[yellow]·[/]", "missing": "[red]✗[/]"}
@@ -47,8 +54,8 @@ def doctor() -> None:
     table = Table(box=None, show_header=False, padding=(0, 1))
     findings = list(examine(settings))
     for finding in findings:
-        advice = f"\n[bold]{finding.advice}[/]" if finding.advice else ""
-        table.add_row(_MARK[finding.state], finding.what, finding.found + advice)
+        advice = f"\n[bold]{escape(finding.advice)}[/]" if finding.advice else ""
+        table.add_row(_MARK[finding.state], finding.what, escape(finding.found) + advice)
     console.print(table)
     if any(finding.state == "missing" for finding in findings):
         raise typer.Exit(1)
@@ -66,9 +73,14 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield Finding("settings", "ok", str(config_file() or "defaults and environment"))
     yield _gpu()
     yield Finding("VAD", "ok", settings.vad.engine)
-    yield from _engines(settings)
-    yield from _weights(settings)
-    yield from _endpoint(settings)
+    try:
+        engines = _engines(settings)
+    except (VoiceAgentError, ImportError) as error:
+        yield Finding("engines", "missing", str(error), "Correct the setting that is named.")
+    else:
+        yield from _chosen(settings, engines)
+        yield from _weights(settings)
+        yield from _endpoint(engines.generator)
     yield _port(settings)
 
 
@@ -79,20 +91,25 @@ def _gpu() -> Finding:
     return Finding("GPU", "note", "none that CUDA finds: everything runs on the CPU")
 
 
-def _engines(settings: Settings) -> Iterator[Finding]:
+def _engines(settings: Settings) -> "Engines":
+    from voice_agent.checks import check
     from voice_agent.engines import Engines
+
+    engines = Engines.build(settings)
+    check(settings, engines.generator)
+    return engines
+
+
+def _chosen(settings: Settings, engines: "Engines") -> Iterator[Finding]:
+    from voice_agent.destination import destination
     from voice_agent.stages.generator.openai_api import OpenAIGenerator
 
-    try:
-        engines = Engines.build(settings)
-    except (VoiceAgentError, ImportError) as error:
-        yield Finding("engines", "missing", str(error), "Correct the setting that is named.")
-        return
     yield Finding("Whisper", "ok", f"{settings.stt.model}, faster-whisper {version('faster-whisper')}")
     if isinstance(engines.generator, OpenAIGenerator):
         yield Finding("LLM", "ok", f"an API, with the openai client {version('openai')}")
     else:
         yield Finding("LLM", "ok", f"{engines.generator.model}, embedded llama.cpp {version('xllamacpp')}")
+    yield Finding("what is said", "ok", destination(engines.generator, settings.llm))
     yield _voice(settings)
 
 
@@ -119,17 +136,20 @@ def _weights(settings: Settings) -> Iterator[Finding]:
             yield Finding(name, "note", f"not fetched yet, {size}: the server fetches it when it starts")
 
 
-def _endpoint(settings: Settings) -> Iterator[Finding]:
+def _endpoint(generator: "Generator") -> Iterator[Finding]:
     """The API that writes the replies, where there is one."""
-    from voice_agent.engines import build_generator
     from voice_agent.stages.generator.openai_api import OpenAIGenerator
 
-    generator = build_generator(settings.llm, settings.models)
     if not isinstance(generator, OpenAIGenerator):
         return
     url = f"{generator.url.rstrip('/')}/models"
     try:
-        answer = httpx.get(url, headers={"Authorization": f"Bearer {generator.key}"}, timeout=5)
+        answer = httpx.get(
+            url,
+            headers={"Authorization": f"Bearer {generator.key}"},
+            timeout=5,
+            trust_env=not is_loopback(url),  # HTTP_PROXY is for others
+        )
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         advice = "Start the server there, or correct VOICE_AGENT_LLM__BASE_URL."
         yield Finding("LLM endpoint", "missing", f"{url}: {error}", advice)
@@ -145,10 +165,13 @@ def _endpoint(settings: Settings) -> Iterator[Finding]:
 
 
 def _port(settings: Settings) -> Finding:
-    address = (settings.server.host, settings.server.port)
-    where = f"{address[0]}:{address[1]}"
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        if probe.connect_ex(address):
-            return Finding("port", "ok", f"{where} is free")
-    return Finding("port", "note", f"{where} is in use", "Serve on another: --port, or server.port.")
+    advice = "Choose another with server.host and server.port, or --host and --port."
+    try:
+        address = Address.of(settings.server)
+    except SettingsError as error:
+        return Finding("address", "missing", str(error), advice)
+    try:
+        address.check_free()
+    except SettingsError as error:
+        return Finding("port", "note", str(error))
+    return Finding("port", "ok", f"{address} is free")

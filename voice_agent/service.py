@@ -21,12 +21,15 @@ from fastapi.staticfiles import StaticFiles
 from starlette.responses import Response
 from starlette.types import Scope
 
+from voice_agent import supervision
 from voice_agent.config import load_settings
 
 if TYPE_CHECKING:
     from voice_agent.agent import Agent, Choices
 
-WEB: Final = Path(__file__).parent.parent / "web"
+_HERE: Final = Path(__file__).parent
+WEB: Final = next(folder for folder in (_HERE / "web", _HERE.parent / "web") if folder.is_dir())
+"""The page: in the package where that was installed, beside it in the repository."""
 
 DRAIN_S: Final = 2.0
 """How long sessions may take to end once they were told that the server ends."""
@@ -42,11 +45,17 @@ settings: Final = load_settings()  # on import, so that a wrong setting ends `be
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    supervision.end_with_owner()
+    supervision.forget_dead_workers()  # before our own metrics are there
+
     from voice_agent.agent import Agent
+    from voice_agent.destination import destination
     from voice_agent.engines import Engines
 
     _log_to_stderr()
-    agent = app.state.agent = Agent(settings, Engines.build(settings))
+    engines = Engines.build(settings)
+    log.info("what is said %s", destination(engines.generator, settings.llm))
+    agent = app.state.agent = Agent(settings, engines)
     _drain_on_signals(agent)
     async with agent.running():
         yield
@@ -97,6 +106,13 @@ app.mount("/", _Page(directory=WEB, html=True))
 @bentoml.asgi_app(app, path="/")
 class VoiceAgent:
     """One worker: sessions share the engines, and admission is the agent's own."""
+
+    @bentoml.on_deployment  # type: ignore[untyped-decorator]
+    @staticmethod
+    def supervise() -> None:
+        """In the supervising process, before there is a worker."""
+        _log_to_stderr()
+        supervision.supervise()
 
     async def __is_ready__(self) -> bool:
         """For `/readyz`: every engine has done its work once and still can, and the server is not about to end."""

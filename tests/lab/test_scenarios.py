@@ -157,6 +157,9 @@ class Singer:
     async def close(self) -> None:
         self.closed = True
 
+    def speaks(self, voice: str | None, language: str | None) -> str | None:
+        return "en"
+
     async def stream(
         self, text: str, *, voice: str | None = None, language: str | None = None
     ) -> AsyncGenerator[Pcm16, None]:

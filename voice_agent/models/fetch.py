@@ -1,5 +1,6 @@
 """Weights on disk: there, whole, and what the catalogue says; fetched if not."""
 
+import errno
 import hashlib
 import logging
 import os
@@ -71,7 +72,7 @@ def ensure(
         with _sole_fetch(name, folder) as partial:
             if missing := _missing(weights, folder):
                 _fetch(weights, missing, folder, partial, progress)
-    except OSError as error:
+    except (OSError, NotImplementedError) as error:  # the latter: a file system without locks
         raise WeightsError(
             f"{name}: can't use {folder.parent}: {error}. Make room there, or name another folder "
             "(VOICE_AGENT_MODELS__DIR)."
@@ -113,7 +114,13 @@ def _locate(name: str, directory: Path | None) -> tuple[Weights, Path]:
     weights = catalog().get(name)
     if weights is None:
         raise WeightsError(f"{name}: no such weights. The catalogue has: {', '.join(sorted(catalog()))}")
-    return weights, (directory or ModelsSettings().dir).expanduser() / name
+    folder = directory or ModelsSettings().dir
+    try:
+        return weights, folder.expanduser() / name
+    except RuntimeError as error:
+        raise WeightsError(
+            f"{name}: {folder} is in no known home; name a folder (VOICE_AGENT_MODELS__DIR)"
+        ) from error
 
 
 class _Seen(BaseModel):
@@ -214,6 +221,7 @@ def _fetch(
 ) -> None:
     began = time.monotonic()
     total = sum(file.size for file in missing)
+    _check_room(missing, partial)
     left = {file.path: file for file in missing}
     failures: list[str] = []
     with shown(progress) as tell:
@@ -232,6 +240,18 @@ def _fetch(
     log.info(
         "%s: fetched and verified %.0f MB in %.1f s", weights.name, total / 1e6, time.monotonic() - began
     )
+
+
+def _check_room(missing: Sequence[File], partial: Partial) -> None:
+    """Said before the first byte, and not after half an hour."""
+    wanted = sum(max(0, file.size - partial.size(file.path)) for file in missing)
+    free = shutil.disk_usage(partial.folder.parent).free
+    if free < wanted:
+        raise OSError(
+            errno.ENOSPC,
+            f"{wanted / 1e6:.0f} MB are wanted, and {free / 1e6:.0f} MB are free",
+            str(partial.folder.parent),
+        )
 
 
 def _take(

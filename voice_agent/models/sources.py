@@ -4,6 +4,7 @@ A partial file is a prefix of the final one, whichever source wrote it; so a cut
 stopped, from any source. What is in it is believed only once its hash has been checked (see `fetch.py`).
 """
 
+import errno
 import logging
 import os
 import re
@@ -12,11 +13,12 @@ import subprocess
 import sys
 import tarfile
 import threading
+import time
 import zipfile
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from itertools import groupby
@@ -33,6 +35,16 @@ log = logging.getLogger(__name__)
 CONNECT_S: Final = 3.0
 """A hub that has not answered by then is behind a firewall, more often than far away."""
 READ_S: Final = 20.0
+"""Longest silence in a download."""
+WATCH_S: Final = 60.0
+LEAST_BYTES: Final = 60_000
+"""A download that brings less than this in WATCH_S would take all night; another source is tried."""
+LOOK_EVERY_S: Final = 0.5
+CUTS: Final = 20
+"""A download that was cut is taken up again so often."""
+STALLED_S: Final = 240.0
+"""A package client that says and writes nothing for so long is given up; pip and npm have time-outs of their own, which
+are shorter unless configured."""
 BLOCK: Final = 1 << 20
 ARCHIVE_PREFIX: Final = "archive-"
 """Of the folders that archives are read from; the next fetch sweeps those that a killed process left."""
@@ -147,7 +159,10 @@ def _download(client: httpx.Client, url: str, file: File, here: Partial, report:
     """Get what is missing of `file`, taking it up again when cut, as long as each attempt brings some."""
     if here.size(file.path) > file.size:
         here.drop(file.path)
-    while (have := here.size(file.path)) != file.size:
+    for _ in range(CUTS):
+        have = here.size(file.path)
+        if have == file.size:
+            return
         try:
             with client.stream("GET", url, headers={"range": f"bytes={have}-"} if have else {}) as response:
                 if response.status_code not in {200, 206}:
@@ -162,16 +177,23 @@ def _download(client: httpx.Client, url: str, file: File, here: Partial, report:
             if here.size(file.path) <= have:
                 raise
             log.warning("%s: cut (%s); going on from byte %d", url, _words(error), here.size(file.path))
+    if here.size(file.path) != file.size:
+        raise SourceError(f"was cut {CUTS} times")
 
 
 def _write(blocks: Iterator[bytes], file: File, start: int, here: Partial, report: Report) -> int:
     """Append until the end, or until there is more than `file` has; gives the byte reached."""
     with here.append(file.path, start) as stream:
+        watched_since, had = time.monotonic(), stream.tell()
         for block in blocks:
             stream.write(block)
             report(0)
             if stream.tell() > file.size:
                 break
+            if (took := time.monotonic() - watched_since) > WATCH_S:
+                if stream.tell() - had < LEAST_BYTES:
+                    raise SourceError(f"too slow: {stream.tell() - had} bytes in {took:.0f} s")
+                watched_since, had = time.monotonic(), stream.tell()
         return stream.tell()
 
 
@@ -252,7 +274,8 @@ def _run(archive: str, command: list[str], folder: Path, read: Callable[[str], N
     """Run a package client and give the one archive that it left in `folder`.
 
     Raises:
-        SourceError: it failed; the message holds what it said.
+        SourceError: it failed, or nothing came of it for STALLED_S; the message holds what it said.
+        OSError: the disk is full.
     """
     scratch = folder / "tmp"
     scratch.mkdir()
@@ -268,6 +291,9 @@ def _run(archive: str, command: list[str], folder: Path, read: Callable[[str], N
         env=os.environ | {"TMPDIR": str(scratch)},  # beside the weights: /tmp may be small, and is not swept
     ) as process:
         assert process.stdout is not None
+        stalled = threading.Event()
+        watch = threading.Thread(target=_watch, args=[process, folder, said, stalled], daemon=True)
+        watch.start()
         try:
             for line in process.stdout:
                 said.append(line.strip())
@@ -275,7 +301,12 @@ def _run(archive: str, command: list[str], folder: Path, read: Callable[[str], N
         except BaseException:
             process.kill()
             raise
+    watch.join()
+    if stalled.is_set():
+        raise SourceError(f"{archive}: {command[0]}: nothing came for {STALLED_S:.0f} s")
     if process.returncode:
+        if any("no space left" in line.lower() for line in said):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
         errors = [line for line in said if "error" in line.lower()] or list(said)
         raise SourceError(
             f"{archive}: {command[0]}: {' '.join(errors[-2:]) or f'exit code {process.returncode}'}"
@@ -284,6 +315,32 @@ def _run(archive: str, command: list[str], folder: Path, read: Callable[[str], N
     if len(archives) != 1:
         raise SourceError(f"{archive}: expected one archive, got {[path.name for path in archives]}")
     return archives[0]
+
+
+def _watch(
+    process: "subprocess.Popen[str]", folder: Path, said: deque[str], stalled: threading.Event
+) -> None:
+    """End a process that neither says nor writes anything any more."""
+    last, since = None, time.monotonic()
+    while process.poll() is None:
+        now = (list(said), _size(folder))
+        if now != last:
+            last, since = now, time.monotonic()
+        elif time.monotonic() - since > STALLED_S:
+            stalled.set()
+            process.kill()
+            return
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(LOOK_EVERY_S)
+
+
+def _size(folder: Path) -> int:
+    """Bytes of all files below; those that vanish meanwhile do not count."""
+    total = 0
+    for path in folder.rglob("*"):
+        with suppress(OSError):
+            total += path.stat().st_size
+    return total
 
 
 _BROKEN: Final = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError)

@@ -31,6 +31,24 @@ STARTERS: Final = words(
     "finally first just"
 )
 """Words that rarely follow an abbreviation within a sentence, written with a capital."""
+UNSPACED_STARTERS: Final = STARTERS | words(
+    "there's here's or nor yet sure thanks thank sorry okay ok well oh hello hi yeah absolutely maybe perhaps "
+    "today tomorrow yesterday according additionally moreover furthermore finally overall remember feel "
+    "about after again always any anything are because been before being between during even every everyone "
+    "everything get give go good great have having hope i'm i'll i'd i've know like make may might more much "
+    "must never nobody nothing often only or over people rather really see several should since something "
+    "sometimes still take tell than thus under very want was were whether which whose why without"
+)
+"""What starts a sentence that was written without a space in front ("today.How"), whatever stands before the stop."""
+SMALL_STARTERS: Final = words(
+    "the they that these those there here how what when where why which but and you we it's i'm i'll you're"
+)
+"""The same with a small letter ("today.how are you"): none of these is the end of a file or a host."""
+CODE_NAMES: Final = words(
+    "asyncio collections datetime decimal logging math node numpy os pandas pathlib random react re self "
+    "socket sys system tf threading time torch typing vue window document java javax org com net io"
+)
+"""In front of a stop and a capital they are the name of a module: "asyncio.Queue"."""
 AFTER_TIME: Final = words(
     "est edt cst cdt mst mdt pst pdt et ct mt pt gmt utc bst cet cest ist jst eastern central mountain "
     "pacific monday tuesday wednesday thursday friday saturday sunday january february march april may "

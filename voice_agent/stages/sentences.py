@@ -5,62 +5,40 @@ the white space after most stops ("Hello there! "), and the next word's first le
 that may be part of an abbreviation ("U.S. Army", "No. 5", "5 p.m. Call me").
 """
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import Enum, IntEnum, auto
+from enum import Enum, auto
 from typing import Final
 
-from voice_agent.stages.english import (
-    AFTER_TIME,
-    BEFORE_NAME,
-    BEFORE_NUMBER,
-    INTERJECTIONS,
-    INTRODUCTIONS,
-    JOINS,
-    LOOSE_JOINS,
-    NEVER_LAST,
-    NOT_BEFORE,
-    OPENERS,
-    PREPOSITIONS,
-    PRONOUNS,
-    STARTERS,
-    TITLES,
-)
-
-MIN_CLAUSE_WORDS: Final = 3
-"""Fewest words on either side of a cut within a sentence: less sounds chopped."""
-
+from voice_agent.stages.clauses import MIN_CLAUSE_WORDS, Strength, Word, strength
+from voice_agent.stages.english import AFTER_TIME, INTERJECTIONS, STARTERS
+from voice_agent.stages.scripts import is_wide
+from voice_agent.stages.stops import CITATION_ENDS, Wait, after_stop, uncited, unspaced_end
 
 CJK_STOPS: Final = "。！？"
+CJK_COMMAS: Final = "，；：、"
 FENCES: Final = ("```", "~~~")
 DASHES: Final = ("-", "--", "–", "—")
-_QUOTES: Final = "\"')]}»”’"
-_TAIL: Final = re.compile(r"(?:[^\w\s.!?…,:;—–-]|_)+$")
-"""What may stand after a stop: quotes, brackets, emphasis, emoji."""
-_EDGES: Final = re.compile(r"^[\W_]+|[\W_]+$")
+
+_BREAKS: Final = ",;:!?—–)]}/|"
+"""After these a run of characters without white space is best cut."""
+
+MAX_CHARACTERS: Final = 300
+"""Longest piece, whatever the text: an endless line, word or run of signs is cut here. 24 long words have 240. It also
+bounds the work for each character that comes."""
+MANY_SLASHES: Final = 8
+"""A word with more of them is an address, or data, of which no part is said but the beginning."""
+WIDE_CLAUSE: Final = 16
+"""Characters of a script without spaces after which a comma is a cut: 3 to 4 s of speech."""
+MAX_WIDE: Final = 36
+"""Most characters of such a script in a piece: some 8 s of speech, as with 24 words."""
 
 
-class Wait(Enum):
-    """What will tell whether a stop was the end of the sentence."""
+class Inside(Enum):
+    """What a piece goes on with that began in the one before, where the end of what is endless was not waited for."""
 
-    CAPITAL = auto()
-    """The next word's first letter: not a small one, nor a digit."""
-    STARTER = auto()
-    """The next word: one of `STARTERS`, with a capital."""
-    AFTER_TIME = auto()
-    """The next word: with a capital, and not a day or a time zone."""
-    ELLIPSIS = auto()
-    """The next word: with a capital, and not "I"."""
-
-
-class Strength(IntEnum):
-    """How natural a cut within a sentence is."""
-
-    POOR = auto()
-    FAIR = auto()
-    WEAK = auto()
-    STRONG = auto()
+    NUMBER = auto()
+    WORD = auto()
 
 
 @dataclass(frozen=True)
@@ -70,67 +48,15 @@ class Piece:
     text: str
     silent: bool
     """Within a code block: for the screen only."""
+    inside: Inside | None = None
+    """It begins in the middle of this."""
 
 
-@dataclass(slots=True)
-class _Word:
-    start: int
-    """Index of its first character in the piece, with the quotes or markup in front."""
-    shielded: bool
-    """It starts within brackets or code, where nothing is cut."""
-    text: str = ""
-    """With its punctuation. Empty while it is still being written."""
-    dash: bool = False
-    """A dash stands between it and the next word."""
-
-    @property
-    def bare(self) -> str:
-        return _EDGES.sub("", self.text).replace("’", "'")
-
-    @property
-    def key(self) -> str:
-        return self.bare.lower()
-
-    @property
-    def end(self) -> str:
-        """Its last character, quotes and markup apart."""
-        return _TAIL.sub("", self.text)[-1:]
-
-
-def after_stop(word: str, before: str | None = None) -> Wait | bool:
-    """Whether a sentence ends with `word`, white space having followed: yes, no, or what will tell.
-
-    Args:
-        word: as it was written, with its punctuation.
-        before: the word before it in the piece, if any.
-    """
-    closed = _TAIL.sub("", word)
-    if closed.endswith(("...", "…")):
-        return Wait.ELLIPSIS
-    if closed.endswith(("!", "?")):
-        # `"Really?" he asked` goes on; so does `(why?) and`.
-        return Wait.CAPITAL if any(c in _QUOTES for c in word[len(closed) :]) else True
-    if not closed.endswith("."):
-        return False
-    bare = closed[:-1].lstrip("([{\"'“‘*_`~$#")
-    key = bare.lower()
-    if (before is None or before.endswith(":")) and _MARKER.fullmatch(bare):
-        return False
-    if bare in TITLES or key in NEVER_LAST:
-        return False
-    if key in ("a.m", "p.m"):
-        return Wait.AFTER_TIME
-    if key in BEFORE_NUMBER:
-        return Wait.CAPITAL
-    if bare == "I" and before and before[:1].islower():
-        return True
-    if key in BEFORE_NAME or all(len(i) == 1 and i.isalpha() for i in bare.split(".")):
-        return Wait.STARTER
-    return True
-
-
-_MARKER: Final = re.compile(r"\d{1,3}|[A-Za-z]|[ivx]{1,4}")
-"""The number of a list's item: "1. First" at the start of a line, or after "as follows:"."""
+def _inside(before: str, after: str) -> Inside | None:
+    """What goes on from the character `before` a cut to the one `after` it."""
+    if not (before.isalnum() and after.isalnum()) or is_wide(before) or is_wide(after):
+        return None
+    return Inside.NUMBER if before.isdigit() and after.isdigit() else Inside.WORD
 
 
 class Cutter:
@@ -150,11 +76,18 @@ class Cutter:
         """The mark that opened the code block which this text is in."""
         self._begin(line_start=True)
 
-    def _begin(self, *, line_start: bool) -> None:
-        """Start on the next piece."""
+    def _begin(self, *, line_start: bool, before: str = "", inside: Inside | None = None) -> None:
+        """Start on the next piece.
+
+        Args:
+            line_start: it is at the start of a line.
+            before: the character in front of it, unless that is white space.
+            inside: what it begins in the middle of, if that is known whatever its first character is.
+        """
         self._text = ""
+        self._before, self._inside = before, inside
         self._line_start = line_start
-        self._words: list[_Word] = []
+        self._words: list[Word] = []
         self._cuts: dict[int, Strength] = {}
         """Words before which the sentence could be cut."""
         self._wait: Wait | None = None
@@ -166,18 +99,28 @@ class Cutter:
         self._run_shielded = self._run_is_word = False
         self._parens = self._brackets = 0
         self._code = False
+        self._wide = 0
+        """Characters of scripts without spaces."""
 
     def feed(self, text: str) -> Iterator[Piece]:
         """Take more text; give the pieces that it completes."""
+        # In short stretches, so that a long text is not copied once for each of its pieces.
+        for start in range(0, len(text), MAX_CHARACTERS):
+            yield from self._feed(text[start : start + MAX_CHARACTERS])
+
+    def _feed(self, text: str) -> Iterator[Piece]:
         while text:
             start = len(self._text)
             self._text += text
             text = ""
             for index in range(start, len(self._text)):
                 cut = self._read(index)
+                forced = cut is None and index + 1 >= MAX_CHARACTERS
+                if forced:
+                    cut = self._longest(index + 1)
                 if cut is not None:
                     text = self._text[cut:]
-                    yield self._take(cut)
+                    yield self._take(cut, forced=forced)
                     break
 
     def end(self) -> Iterator[Piece]:
@@ -185,18 +128,36 @@ class Cutter:
         if self._text:
             yield self._take(len(self._text))
 
-    def _take(self, cut: int) -> Piece:
+    def _take(self, cut: int, *, forced: bool = False) -> Piece:
+        """The piece up to `cut`; `forced` where it had become too long, and nothing said that it ends there."""
         text, silent = self._text[:cut], bool(self._fence)
         line = text.strip()
+        piece = Piece(text, silent, self._inside or _inside(self._before, text[0]))
+        run = "" if text[-1].isspace() else text.split()[-1]
+        endless = len(run) == len(text) and piece.inside is Inside.WORD
+        data = forced and (endless or "://" in run or run.count("/") > MANY_SLASHES)
         if self._fence:
-            if line.startswith(self._fence) and not line.strip(self._fence[0]):
+            if self._line_start and line.startswith(self._fence) and not line.strip(self._fence[0]):
                 self._fence = ""
         else:
             self._given += sum(word.start < cut for word in self._words)
             if self._line_start and line.startswith(FENCES):
                 self._fence = line[:3]
-        self._begin(line_start=text.endswith("\n"))
-        return Piece(text, silent)
+        line_start = text.endswith("\n") or (self._line_start and not line)
+        self._begin(line_start=line_start, before=run[-1:], inside=Inside.WORD if data else None)
+        return piece
+
+    def _longest(self, most: int) -> int:
+        """Where to cut a piece of `most` characters: at a space or a mark in its second half, or there."""
+        start = self._words[-1].start if self._words else 0
+        if start >= most // 2:
+            return start
+        for index in range(most - 2, most // 2, -1):
+            if self._text[index].isspace() or (
+                self._text[index] in _BREAKS and not _inside(self._text[index - 1], self._text[index + 1])
+            ):
+                return index + 1
+        return most
 
     def _read(self, index: int) -> int | None:
         """Take in the character at `index`; say where to cut, if that is certain now."""
@@ -215,6 +176,8 @@ class Cutter:
         if self._fence:
             self._blank = False
             return None
+        if is_wide(char):
+            self._wide += 1
         if self._blank:
             self._blank = False
             self._table = self._line_start and char == "|"
@@ -224,7 +187,7 @@ class Cutter:
             self._run_shielded = self._shielded
         if not self._run_is_word and char.isalnum():
             self._run_is_word = True
-            self._words.append(_Word(self._run, self._run_shielded))
+            self._words.append(Word(self._run, self._run_shielded))
             cut = self._word_started(char)
         elif char == "`":
             self._code = not self._code
@@ -236,7 +199,9 @@ class Cutter:
             self._parens += 1
         elif char == ")":
             self._parens = max(0, self._parens - 1)
-        elif char in CJK_STOPS:
+        elif char in CJK_STOPS or (char in CJK_COMMAS and self._wide >= WIDE_CLAUSE):
+            cut = index + 1
+        if cut is None and self._wide >= MAX_WIDE:
             cut = index + 1
         return cut
 
@@ -267,7 +232,10 @@ class Cutter:
             return None
         if self._opens_reply() and not self._parens:
             return index + 1
-        verdict = after_stop(run, before)
+        begins = index - len(run)
+        if not self._parens and (next_one := unspaced_end(run, self._text[:begins])):
+            return begins + next_one
+        verdict = after_stop(self._cited(index) or run, before)
         if verdict is True and self._parens:
             verdict = Wait.CAPITAL
         if verdict is True:
@@ -276,6 +244,13 @@ class Cutter:
             self._wait, self._wait_cut = verdict, index + 1
         return None
 
+    def _cited(self, index: int) -> str:
+        """The word that a citation with spaces in it, which ends at `index`, is written on: "France.[1, 2]"."""
+        if self._text[index - 1] not in CITATION_ENDS:
+            return ""
+        text = uncited(self._text[:index])
+        return text.rsplit(maxsplit=1)[-1] if text and not text[-1].isspace() else ""
+
     def _opens_reply(self) -> bool:
         """Whether the words so far are an interjection at the very start: "Sure, ...". Speakers take a breath
         behind it, and a voice that says it at once keeps nobody waiting for the sentence."""
@@ -283,7 +258,7 @@ class Cutter:
             return False
         return " ".join(word.key for word in self._words) in INTERJECTIONS
 
-    def _ends_before(self, wait: Wait, word: _Word) -> bool:
+    def _ends_before(self, wait: Wait, word: Word) -> bool:
         """Whether the sentence ended before `word`, which has a capital."""
         match wait:
             case Wait.STARTER:
@@ -313,9 +288,9 @@ class Cutter:
         latest = count - MIN_CLAUSE_WORDS
         if latest < MIN_CLAUSE_WORDS:
             return None
-        strength = self._strength(latest)
-        if strength is not None:
-            self._cuts[latest] = strength
+        natural = strength(self._words, latest)
+        if natural is not None:
+            self._cuts[latest] = natural
         if count > self._max_words:
             # The most natural cut, and the last of these, but not so early that the rest is long again.
             late = [k for k in self._cuts if k >= self._max_words // 3]
@@ -325,45 +300,7 @@ class Cutter:
             return self._words[latest].start if count > 2 * self._max_words else None
         if self._given < MIN_CLAUSE_WORDS and count >= self._first_words:
             enough = Strength.STRONG if count < 2 * self._first_words else Strength.WEAK
-            natural = [k for k, strength in self._cuts.items() if strength >= enough]
-            if natural:
-                return self._words[max(natural)].start
+            early = [k for k, found in self._cuts.items() if found >= enough]
+            if early:
+                return self._words[max(early)].start
         return None
-
-    def _strength(self, k: int) -> Strength | None:
-        """How naturally the sentence can be cut before word `k`; the two words from there are complete."""
-        last, first, second = self._words[k - 1], self._words[k], self._words[k + 1]
-        if first.shielded:
-            return None
-        if last.dash or last.end in (";", ":", "—", "–"):
-            sums = last.bare[-1:].isdigit() and first.bare[:1].isdigit()
-            return None if sums else Strength.STRONG
-        if last.end == ",":
-            return self._after_comma(k)
-        if last.key in NOT_BEFORE:
-            return None
-        if first.key in JOINS or (first.key in ("and", "or") and second.key in PRONOUNS):
-            return Strength.STRONG if k > MIN_CLAUSE_WORDS + 1 else None
-        if first.key in LOOSE_JOINS:
-            return Strength.WEAK
-        if first.key in ("and", "or"):
-            return Strength.FAIR
-        return Strength.POOR if first.key in PREPOSITIONS else None
-
-    def _after_comma(self, k: int) -> Strength | None:
-        last, first = self._words[k - 1], self._words[k]
-        if first.bare[:1].isdigit():
-            return None  # "March 3, 2025"
-        if last.bare[:1].isupper() and first.bare[:1].isupper() and first.key.split("'")[0] != "i":
-            return None  # "Paris, France"
-        around = self._words[max(0, k - 1 - MIN_CLAUSE_WORDS) : k - 1] + self._words[k : k + 2]
-        dated = last.bare.isdigit() and len(last.bare) == 4  # "On March 3, 2025, we moved"
-        if not dated and any(word.end == "," for word in around):
-            return Strength.POOR  # "apples, pears, and plums"
-        introduced = self._words[0].key in INTRODUCTIONS and not any(
-            w.end == "," for w in self._words[: k - 1]
-        )
-        opens = (
-            introduced or first.key in OPENERS or (len(first.key) > 4 and first.key.endswith(("ly", "ing")))
-        )
-        return Strength.STRONG if opens else Strength.WEAK

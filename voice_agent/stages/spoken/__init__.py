@@ -1,8 +1,10 @@
 """What a voice should say for a text that was written to be read.
 
-Markup goes first; then addresses, dates, times, money, measures, sums and numbers become words, each rule
-finding only what those before it left; at last every sign that a voice can't say is dropped, whatever the
-rules missed.
+What can't be seen goes first, then markup, marks of citations and stage directions; then addresses, dates, times,
+money, measures, sums and numbers become words, each rule finding only what those before it left; at last every sign
+that a voice can't say is dropped, whatever the rules missed.
+
+It takes time in proportion to the length of the text, since no rule sees more than `markup.LONGEST` characters at once.
 """
 
 import re
@@ -11,6 +13,7 @@ from typing import Final
 
 from voice_agent.stages.spoken import dates, numbers, quantities, symbols
 from voice_agent.stages.spoken.markup import prose
+from voice_agent.stages.spoken.plain import visible
 from voice_agent.stages.spoken.rules import apply
 
 _RULES: Final = (
@@ -28,24 +31,31 @@ _RULES: Final = (
     *symbols.SYMBOLS,
 )
 
+_ENDLESS: Final = re.compile(r"(?<![\d.])(?:\d{1,15}\.)?\d{40,}")
+"""Digits that are no number any more; the rules would look at them again and again."""
 _TYPOGRAPHY: Final = str.maketrans(
-    {"’": "'", "‘": "'", "ʼ": "'", "‐": "-", "‑": "-", "‒": "–", "μ": "µ"}
+    {"’": "'", "‘": "'", "ʼ": "'", "ʻ": "'", "‐": "-", "‑": "-", "‒": "–", "μ": "µ"}
     | {"。": ".", "、": ",", "⁄": "/"}
     | dict.fromkeys("\u200b\u2060\ufeff\xad™®", "")
 )
 _KEPT: Final = frozenset("²³ºµ″…")
 """Signs that rules look for, and that compatibility normalization would make plain digits and letters."""
 _VULGAR: Final = re.compile(r"([¼-¾⅐-⅞])")
-_RAISED: Final = re.compile(r"[²³]*[⁰¹⁴-⁹⁻⁺][²³⁰¹⁴-⁹]*(?<!⁻)|[²³]{2,}")
+_RAISED: Final = re.compile(r"[⁻⁺]?[²³⁰¹⁴-⁹]+")
 
-_DASH: Final = re.compile(r"\s[–—-]+(?=\s|$)|(?<!\w)[–—-]+\s|[–—]|--+|[()\[\]{}|]")
-_CLOSED: Final = re.compile(r"[)\]}|\s]+$")
+_DASH: Final = re.compile(r"\s[–—-]+(?=\s|$)|(?<![\w–—-])[–—-]+\s|[–—]|--+|[()\[\]{}|]")
 _CALL: Final = re.compile(r"(?<=\w)\(([^()]*)\)")
 _EMOJI_STOP: Final = re.compile(r"(?<=\w)\s*[\u2600-\u27bf\U0001f000-\U0001faff\ufe0f\u200d]+\s+(?=[A-Z])")
 """Emoji in place of a stop: "I'm Aria 👋 How can I help?"."""
 _UNSAID: Final = re.compile(r"[^\w\s.,;:!?'-]|_")
 _EDGE: Final = re.compile(r"(?<!\w)['-]+|['-]+(?!\w)")
 _STOPS: Final = re.compile(r"\s*([.,;:!?](?:\s*[.,;:!?])*)")
+_TOUCHING: Final = re.compile(r"(?:(?<=[!?;,:])|(?<=\.\.\.))(?=[^\W_])")
+_MARKS: Final = re.compile(
+    "((?:[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff]{2}))"
+    "[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff]+"
+)
+"""More accents on a letter than any language has."""
 _LEADING: Final = re.compile(r"^[\s.,;:!?'-]+")
 
 
@@ -54,10 +64,12 @@ def spoken(text: str) -> str:
 
     Text in another script is left as it is, digits and symbols apart. Empty if there is nothing to say.
     """
-    return " ".join(filter(None, map(_line, prose(text))))
+    return " ".join(filter(None, map(_line, prose(visible(text)))))
 
 
 def _line(text: str) -> str:
+    text = visible(text)  # what HTML's entities stood for
+    text = _ENDLESS.sub(lambda m: f" {numbers.number(m[0])} ", text)
     if not text.isascii():
         text = _plain_characters(text)
     return _clean(apply(_RULES, text))
@@ -66,10 +78,17 @@ def _line(text: str) -> str:
 def _plain_characters(text: str) -> str:
     """The same text in fewer characters: "½" as 1/2, "⁵" as ^5, full-width forms and quotes as plain ones."""
     text = _VULGAR.sub(lambda m: " " + unicodedata.normalize("NFKC", m[1]), text)
-    text = _RAISED.sub(lambda m: "^" + unicodedata.normalize("NFKC", m[0]).replace("−", "-"), text)
+    text = _RAISED.sub(_raised, text)
     text = "".join(c if c in _KEPT or c.isascii() else unicodedata.normalize("NFKC", c) for c in text)
     text = "".join(str(unicodedata.decimal(c)) if c.isdecimal() else c for c in text)
-    return unicodedata.normalize("NFC", text).translate(_TYPOGRAPHY)
+    return _MARKS.sub(r"\1", unicodedata.normalize("NFC", text).translate(_TYPOGRAPHY))
+
+
+def _raised(match: re.Match[str]) -> str:
+    """ "⁵" as ^5; a lone ² or ³ is left to the rules for units."""
+    if match[0] in ("²", "³"):
+        return match[0]
+    return "^" + unicodedata.normalize("NFKC", match[0]).replace("−", "-")
 
 
 def _sayable(char: str) -> bool:
@@ -92,9 +111,10 @@ def _clean(text: str) -> str:
     text = text.replace("…", "...")
     text = _EMOJI_STOP.sub(". ", text)
     text = _CALL.sub(lambda m: "s" if m[1] == "s" else f" {m[1]} ", text)
-    text = _DASH.sub(", ", _CLOSED.sub("", text))
+    text = _DASH.sub(", ", text.rstrip(")]}| "))
     text = _UNSAID.sub(lambda m: m[0] if _sayable(m[0]) else " ", text)
     text = "".join(c for c in text if not c.isnumeric() or c.isalpha()) if not text.isascii() else text
-    text = _STOPS.sub(_strongest, _EDGE.sub(" ", text))
+    text = " ".join(_EDGE.sub(" ", text).split())
+    text = _TOUCHING.sub(" ", _STOPS.sub(_strongest, text))
     text = _LEADING.sub("", " ".join(text.split()))
     return text if any(map(str.isalpha, text)) else ""

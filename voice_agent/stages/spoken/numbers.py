@@ -13,6 +13,8 @@ NUMBER: Final = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?"
 """An integer, with or without commas between thousands, or a decimal."""
 LONGEST: Final = 15
 """Digits above which a number is a code, read digit by digit: quadrillions are not said in conversation."""
+MANY_DIGITS: Final = 24
+"""Digits from which a voice pauses within them: they are said in groups of four."""
 SCALES: Final = {
     "k": "thousand", "K": "thousand", "m": "million", "M": "million", "mn": "million", "mm": "million",
     "b": "billion", "B": "billion", "bn": "billion", "t": "trillion", "T": "trillion", "tn": "trillion",
@@ -36,8 +38,14 @@ def _words(value: int, kind: str) -> str:
 
 
 def digits(text: str) -> str:
-    """Each digit of `text` as a word, anything else left out: "555-0199" -> "five five five zero ..."."""
-    return " ".join(DIGITS[int(c)] for c in text if c.isdecimal())
+    """Each digit of `text` as a word, anything else left out: "555-0199" -> "five five five zero ...".
+
+    Many of them with a pause after every fourth.
+    """
+    said = [DIGITS[int(c)] for c in text if c.isdecimal()]
+    if len(said) < MANY_DIGITS:
+        return " ".join(said)
+    return ", ".join(" ".join(said[i : i + 4]) for i in range(0, len(said), 4))
 
 
 def codes(text: str) -> str:

@@ -94,7 +94,15 @@ def _inches(match: re.Match[str]) -> str:
     return f"{number(match[1])} {'inch' if one else 'inches'}"
 
 
+_BY_CODE: Final = {"USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥", "INR": "₹"}
+_CODE: Final = "|".join(_BY_CODE)
+
 MONEY: Final = (
+    Rule(
+        rf"\b({_CODE})\s?({NUMBER}){_SCALE}",
+        lambda m: _amount(m[2], m[3] or (SCALES.get(m[4]) if m[4] else None), _BY_CODE[m[1]]),
+        needs="UEGJI",
+    ),
     Rule(
         rf"((?<!\w)-)?(?:\b(US|CA?|AU?|NZ|HK|S))?({_SIGN})\s?({NUMBER})"
         rf"(?:\s?[–-]\s?\3?({NUMBER}))?{_SCALE}",
@@ -103,6 +111,11 @@ MONEY: Final = (
     ),
 )
 MEASURES: Final = (
+    Rule(
+        rf"({NUMBER}){_SCALE}\s?({_CODE})\b",
+        lambda m: _amount(m[1], m[2] or (SCALES.get(m[3]) if m[3] else None), _BY_CODE[m[4]]),
+        needs="UEGJI",
+    ),
     Rule(
         rf"({NUMBER}){_SCALE}\s?({_SIGN})(?!\d)",
         lambda m: _amount(m[1], m[2] or (SCALES.get(m[3]) if m[3] else None), m[4]),

@@ -5,7 +5,7 @@ import unicodedata
 from typing import Final
 
 from voice_agent.stages.spoken.dates import sentence_end
-from voice_agent.stages.spoken.numbers import cardinal, ordinal
+from voice_agent.stages.spoken.numbers import DIGITS, cardinal, ordinal
 from voice_agent.stages.spoken.rules import Rule
 
 LONG_PATH: Final = 16
@@ -39,7 +39,22 @@ def _email(match: re.Match[str]) -> str:
     return f"{_dotted(match[1])} at {_dotted(match[2])}"
 
 
+def _hexadecimal(match: re.Match[str]) -> str:
+    """An address in groups, as of a network card: letter by letter, digit by digit."""
+    groups = [group for group in match[0].split(":") if group]
+    if "::" not in match[0] and len(groups) < 5:
+        return match[0]
+    return ", ".join(
+        " ".join(DIGITS[int(c)] if c.isdecimal() else c.upper() for c in group) for group in groups
+    )
+
+
 ADDRESSES: Final = (
+    Rule(
+        r"(?<![\w:])(?=[0-9a-fA-F:]{0,40}\d)[0-9a-fA-F]{0,4}(?::[0-9a-fA-F]{0,4}){2,7}(?![\w:])",
+        _hexadecimal,
+        needs=":",
+    ),
     Rule(r"\b([\w.+-]{1,64})@([\w-]+(?:\.[\w-]+)+)", _email, needs="@"),
     Rule(
         r"\b(?:https?://|ftp://)(?:www\.)?([\w-]+(?:\.[\w-]+)*(?::\d+)?)(/[^\s,;\"'<>)\]]*[\w/])?",
@@ -183,7 +198,7 @@ MATHS: Final = (
     Rule(r"−", "minus", needs="−"),
     Rule(rf"(?<={_OPERAND})\s-\s(?=[\w(])", _minus, needs="="),
     Rule(r"<=>|<->|⇔|↔|⟷", "to and from", needs=">⇔↔⟷"),
-    Rule(r"[-=]+>|[→⇒⟶➔➜►▶]", "to", needs=">→⇒⟶➔➜►▶"),
+    Rule(r"(?<![-=])[-=]+>|[→⇒⟶➔➜►▶]", "to", needs=">→⇒⟶➔➜►▶"),
     Rule(r"!==?|≠|/=", "does not equal", needs="=≠"),
     Rule(r"<=|≤|⩽", "is at most", needs="=≤⩽"),
     Rule(r">=|≥|⩾", "is at least", needs="=≥⩾"),

@@ -35,3 +35,6 @@ class Synthesizer(Protocol):
 
     async def close(self) -> None:
         """Free the engine. Nothing is running afterwards."""
+
+    def speaks(self, voice: str | None, language: str | None) -> str | None:
+        """Code of the language that `stream` would speak with these, such as "en-us"; None where that is not known."""

@@ -82,6 +82,10 @@ class KokoroSynthesizer:
         await self._worker.close()
         self._engine = None
 
+    def speaks(self, voice: str | None, language: str | None) -> str | None:
+        """The voice's language; see `Synthesizer`."""
+        return LANGUAGES.get((voice or self._default)[:1])
+
     def _load(self) -> "_Engine":
         return _Engine(ensure(WEIGHTS, directory=self._models.dir, offline=self._models.offline))
 

@@ -60,7 +60,9 @@ class PiperSynthesizer:
         self._voice: _Voice | None = None
         self._name = settings.voice or DEFAULT_VOICE
         self._path = Path(self._name).expanduser() if self._name.endswith(".onnx") else None
-        self.rate: int = _read_config(self._path).sample_rate if self._path else CATALOG_RATE
+        config = _read_config(self._path) if self._path else None
+        self.rate: int = config.sample_rate if config else CATALOG_RATE
+        self._language = config.espeak_voice if config else self._name.split("-")[0]
         self.voices: tuple[str, ...] = ()
         offered = [name.removeprefix(CATALOG_PREFIX) for name in catalog() if name.startswith(CATALOG_PREFIX)]
         if not self._path:
@@ -94,6 +96,10 @@ class PiperSynthesizer:
         """Free the voice; see `Synthesizer`."""
         await self._worker.close()
         self._voice = None
+
+    def speaks(self, voice: str | None, language: str | None) -> str | None:
+        """The language of the voice's model; see `Synthesizer`."""
+        return self._language
 
     def _load(self) -> "_Voice":
         path = self._path

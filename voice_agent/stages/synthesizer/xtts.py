@@ -76,6 +76,10 @@ class XttsSynthesizer:
         await self._worker.close()
         self._model = None
 
+    def speaks(self, voice: str | None, language: str | None) -> str | None:
+        """What is asked for, English by default; see `Synthesizer`."""
+        return language or "en"
+
     def _load(self) -> "XttsModel":
         folder = self._settings.checkpoint
         if folder:
