@@ -36,6 +36,8 @@ class Held:
     client: Client
     log: list[tuple[float, Event, SessionOptions]] = field(default_factory=list)
     """What it told, when, and the options by then."""
+    too_long: set[float] = field(default_factory=set)
+    """When the utterance had reached its greatest length."""
     most_waiting: int = 0
     """In its outbox, bytes."""
     good: bool = True
@@ -111,6 +113,9 @@ class Conversation:
 
         def note(event: Event) -> None:
             held.log.append((clock(), event, hosted.session.options))
+            turns = hosted.session._turns
+            if turns.now - turns.opened >= turns._longest:
+                held.too_long.add(clock())
             held.most_waiting = max(held.most_waiting, hosted.session._outbox._bytes)
 
         hosted.session.subscribe(note)
