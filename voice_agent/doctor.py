@@ -89,10 +89,11 @@ def _engines(settings: Settings) -> Iterator[Finding]:
         yield Finding("engines", "missing", str(error), "Correct the setting that is named.")
         return
     yield Finding("Whisper", "ok", f"{settings.stt.model}, faster-whisper {version('faster-whisper')}")
+    where = engines.generator.destination
     if isinstance(engines.generator, OpenAIGenerator):
-        yield Finding("LLM", "ok", f"an API, with the openai client {version('openai')}")
+        yield Finding("LLM", "ok", f"an API, with the openai client {version('openai')}; {where}")
     else:
-        yield Finding("LLM", "ok", f"{engines.generator.model}, embedded llama.cpp {version('xllamacpp')}")
+        yield Finding("LLM", "ok", f"embedded llama.cpp {version('xllamacpp')}; {where}")
     yield _voice(settings)
 
 
@@ -124,13 +125,22 @@ def _endpoint(settings: Settings) -> Iterator[Finding]:
     from voice_agent.engines import build_generator
     from voice_agent.stages.generator.openai_api import OpenAIGenerator
 
-    generator = build_generator(settings.llm, settings.models)
+    try:
+        generator = build_generator(settings.llm, settings.models)
+    except SettingsError:
+        return  # said already
     if not isinstance(generator, OpenAIGenerator):
         return
-    url = f"{generator.url.rstrip('/')}/models"
+    endpoint = generator.endpoint
+    url = f"{endpoint.shown.rstrip('/')}/models"
     try:
-        answer = httpx.get(url, headers={"Authorization": f"Bearer {generator.key}"}, timeout=5)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        answer = httpx.get(
+            f"{endpoint.url.rstrip('/')}/models",
+            headers={"Authorization": f"Bearer {endpoint.key}"},
+            timeout=5,
+            trust_env=not endpoint.on_this_machine,  # no proxy leads there
+        )
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:  # ValueError: a key that is no ASCII
         advice = "Start the server there, or correct VOICE_AGENT_LLM__BASE_URL."
         yield Finding("LLM endpoint", "missing", f"{url}: {error}", advice)
         return
@@ -138,7 +148,7 @@ def _endpoint(settings: Settings) -> Iterator[Finding]:
         advice = "Set VOICE_AGENT_LLM__API_KEY or OPENAI_API_KEY."
         yield Finding("LLM endpoint", "missing", f"{url} refuses the key", advice)
     elif answer.is_success:
-        yield Finding("LLM endpoint", "ok", f"{generator.url} answers")
+        yield Finding("LLM endpoint", "ok", f"{endpoint.shown} answers")
     else:
         advice = "It may do without a list of models; if not, check VOICE_AGENT_LLM__BASE_URL."
         yield Finding("LLM endpoint", "note", f"{url}: HTTP {answer.status_code}", advice)

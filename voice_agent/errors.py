@@ -30,3 +30,7 @@ class StageError(VoiceAgentError):
     def __init__(self, stage: str, message: str) -> None:
         super().__init__(message)
         self.stage = stage
+
+
+class ContextTooLong(StageError):  # noqa: N818 - what to do about it is known: ask with less history
+    """The conversation is longer than the language model can read."""
