@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import aclosing, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -206,6 +207,23 @@ async def test_a_crash_before_the_first_text_costs_no_reply(generator: LlamaCppG
     await asyncio.sleep(0.2)
     os.kill(pid, signal.SIGKILL)
     assert (await turn).text
+
+
+@pytest.mark.engines
+async def test_a_turn_that_waited_in_vain_for_a_restart_says_so(gguf: Path, endless: Path) -> None:
+    generator = embedded(gguf, turn_timeout_s=1.0)
+    await generator.start()
+    pid = await pid_of(generator)
+    assert generator._server
+    generator._server._job = replace(generator._server._job, gguf=str(endless))
+    os.kill(pid, signal.SIGKILL)
+    again = await pid_of(generator, other_than=pid)
+    with pytest.raises(
+        StageError, match=r"not ready within 1 s .*TURN_TIMEOUT_S.*ended by itself \(code -9\)"
+    ):
+        await ask(generator, "Hello!")
+    await generator.close()
+    assert ended(again, within_s=0)
 
 
 @pytest.mark.engines

@@ -9,7 +9,6 @@ import pytest
 from tests.stages.generator.serving import (
     HELLO,
     PROMPTLY_S,
-    Answer,
     Handler,
     Hanging,
     asking,
@@ -148,8 +147,8 @@ SILENT: dict[str, tuple[Handler, dict[str, float], str, int]] = {
     "refusals": (refuses(503), {"turn_timeout_s": 0.3, "retries": 99}, "no", 3),
     "thoughts": (
         thinks_for_ever(0.01),
-        {"turn_timeout_s": 0.5},
-        "only thoughts for 0.5 s .*TURN_TIMEOUT_S.*EXTRA_BODY",
+        {"turn_timeout_s": 1.5},
+        "only thoughts for 1.5 s .*TURN_TIMEOUT_S.*EXTRA_BODY",
         1,
     ),
     "a thought": (
@@ -182,15 +181,6 @@ async def test_an_answer_that_thought_first_is_given() -> None:
     async with serving(thinks) as endpoint, asking(endpoint) as generator:
         answer = await reply(generator.stream(HELLO))
     assert (answer.text, answer.thought) == ("Hello.", "Hm. " * 20)
-
-
-async def test_a_slow_listener_is_not_a_slow_model() -> None:
-    async with serving(says("One", "two")) as endpoint, asking(endpoint, token_timeout_s=0.05) as generator:
-        answer = Answer()
-        async for delta in generator.stream(HELLO):
-            answer.take(delta)
-            await asyncio.sleep(0.1)  # the listener; nothing is waited for
-    assert answer.texts == ["One", "two"]
 
 
 # Leaving

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.stages.generator.serving import Answer, event, finish
@@ -37,6 +37,7 @@ CHOICES = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(ANYTHING | CHOICES, max_size=6), st.booleans())
 def test_whatever_the_documents_are_there_is_an_answer_or_an_error(
     documents: list[Any], opened: bool
@@ -54,6 +55,7 @@ def test_whatever_the_documents_are_there_is_an_answer_or_an_error(
         answer.take(reply.finish())
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=60) | WORDS.map(lambda text: text.encode("utf-8", "replace")), st.data())
 def test_whatever_the_bytes_are_there_are_documents_or_an_error(noise: bytes, data: st.DataObject) -> None:
     body = event(content="Hi").encode() + noise + b"\n" + finish().encode() + b"data: [DONE]\n\n"

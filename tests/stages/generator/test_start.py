@@ -224,17 +224,28 @@ async def test_start_has_the_model_read_the_instructions_that_are_used_by_defaul
         (refuses(401, "bad key"), "VOICE_AGENT_LLM__API_KEY or OPENAI_API_KEY"),
         (refuses(404, "no such model"), "VOICE_AGENT_LLM__MODEL"),
         (refuses(400, "odd", param="messages"), "odd"),
-        (Hanging(), "VOICE_AGENT_LLM__WARM_UP_TIMEOUT_S"),
         (
             answers(b"<h1>Welcome</h1>", kind="text/html"),
             r"no OpenAI-compatible API.*VOICE_AGENT_LLM__BASE_URL",
         ),
     ],
-    ids=["key", "model", "request", "time-out", "page"],
+    ids=["key", "model", "request", "page"],
 )
 async def test_start_fails_with_the_setting_that_is_wrong(handler: Handler, message: str) -> None:
-    async with serving(handler) as endpoint, asking(endpoint, warm_up_timeout_s=0.2) as generator:
+    async with serving(handler) as endpoint, asking(endpoint) as generator:
         with pytest.raises(StageError, match=message):
+            await generator.start()
+
+
+@pytest.mark.parametrize("model", ["parrot", None])
+async def test_a_model_that_never_answers_is_given_up_with_the_setting_that_says_when(
+    model: str | None,
+) -> None:
+    async with (
+        serving(Hanging()) as endpoint,
+        asking(endpoint, model=model, warm_up_timeout_s=0.5) as generator,
+    ):
+        with pytest.raises(StageError, match=r"nothing for 0\.5 s \(VOICE_AGENT_LLM__WARM_UP_TIMEOUT_S\)"):
             await generator.start()
 
 

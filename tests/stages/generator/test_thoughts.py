@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.stages.generator.serving import HELLO, Answer, asking, finish, reply, says, serving
@@ -59,6 +59,7 @@ def test_only_the_answer_is_for_the_user(marked: str, between: str, opened: bool
         assert read(pieces, opened=opened).text == "Hello, <b>you</b>."
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.sampled_from(
@@ -149,6 +150,16 @@ async def test_an_endpoint_that_closes_thoughts_it_never_opened_is_known_from_th
         endpoint.handlers[:] = [says("Good ", "day.")]
         assert (await reply(generator.stream(HELLO))).texts == ["Good day."]  # held back, for once
         assert (await reply(generator.stream(HELLO))).texts == ["Good ", "day."]
+
+
+async def test_a_call_is_an_answer_too() -> None:
+    call = {"tool_calls": [{"index": 0, "id": "c1", "function": {"name": "weather", "arguments": "{}"}}]}
+    thinks = says("I should look.", "</think>", call)
+    async with serving(thinks) as endpoint, asking(endpoint) as generator:
+        first = await reply(generator.stream(HELLO))
+        second = await reply(generator.stream(HELLO))
+    assert (first.text, first.retracted, first.calls) == ("", "I should look.", [("c1", "weather", "{}")])
+    assert (second.text, second.retracted, second.calls) == ("", "", [("c1", "weather", "{}")])
 
 
 async def test_the_warm_up_shows_it_before_the_first_user() -> None:

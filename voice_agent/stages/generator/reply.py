@@ -49,7 +49,8 @@ class Reply:
         self._usage = chunk.usage or self._usage
         deltas = self._content(chunk)
         for piece in chunk.calls:
-            deltas += self._calls.feed(piece)
+            if calls := self._calls.feed(piece):
+                deltas += [*self._filter.answered(), *calls]
         self._characters += (
             len(chunk.thought) + len(chunk.text) + sum(len(str(piece)) for piece in chunk.calls)
         )
@@ -89,7 +90,8 @@ class Reply:
 
     def _end(self, reason: FinishReason, *, whole: bool = True) -> list[Delta]:
         deltas = self._noted(self._filter.feed(self._said.end()))
-        deltas += self._noted(self._filter.end(whole=whole and reason == "stop"))
+        whole = whole and reason == "stop" and not self._calls.made
+        deltas += self._noted(self._filter.end(whole=whole))
         deltas += self._calls.end()
         self.over = "tool_calls" if self._calls.made and reason == "stop" else reason
         return deltas

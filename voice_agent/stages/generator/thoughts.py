@@ -13,7 +13,7 @@ class ThoughtFilter:
     """Reads a reply that comes in pieces, wherever they cut the markers. Text without markers is not held back.
 
     Before a closing marker stands a thought, also where nothing opened it (the chat template did): then what
-    was taken for text is taken back, as soon as other text follows it. A reply of an endpoint that is known
+    was taken for text is taken back, as soon as other text or a call follows it. A reply of an endpoint that is known
     for this is begun with `opened`: nothing of it is text until the thought is closed, or the reply is over.
     """
 
@@ -59,6 +59,14 @@ class ThoughtFilter:
             self._read("".join(self._unclosed), deltas)
         return deltas
 
+    def answered(self) -> list[Delta]:
+        """The answer begins, be it in text or with a call: now what stood before a closing marker was a thought."""
+        if not self._retract:
+            return []
+        self._retract = self._said = False
+        self.opened_unseen = True
+        return [Retract()]
+
     def _read(self, text: str, deltas: list[Delta]) -> None:
         if text and self._reading == "header":
             text = self._past_header(text)
@@ -69,10 +77,8 @@ class ThoughtFilter:
                 self._unclosed.append(text)
             deltas.append(ThoughtDelta(text))
             return
-        if self._retract and text.strip():
-            deltas.append(Retract())
-            self._retract = self._said = False
-            self.opened_unseen = True
+        if text.strip():
+            deltas += self.answered()
         if not self._said or self._retract:
             text = text.lstrip()
         if text:
