@@ -1,7 +1,7 @@
 """Engines that do as they are told, on the event loop's own (virtual) time: for tests of timing and failure."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,7 +13,7 @@ from voice_agent.stages.chunker import SentenceChunker
 from voice_agent.stages.generator.deltas import Delta, Finish, TextDelta
 from voice_agent.stages.generator.request import Message, Request
 from voice_agent.stages.transcriber import Transcript
-from voice_agent.urgency import Preparing
+from voice_agent.urgency import Speculation
 
 LOUD = 8000
 """Amplitude that the scripted VAD takes for speech."""
@@ -95,7 +95,8 @@ class ScriptedEndpoint:
 
 @dataclass
 class ScriptedGenerator:
-    replies: list[str | StageError] = field(default_factory=list)
+    replies: list[str | Exception | Sequence[Delta | Exception | float]] = field(default_factory=list)
+    """Words, a failure, or what comes one after the other, a number being a wait in seconds."""
     delay_s: float = 0.1
     """Before each token, a word."""
     asked: list[Sequence[Message]] = field(default_factory=list)
@@ -114,15 +115,26 @@ class ScriptedGenerator:
         reply = self.replies.pop(0) if self.replies else "Hello to you."
         self.running += 1
         try:
-            if isinstance(reply, StageError):
-                await asyncio.sleep(self.delay_s)
-                raise reply
-            for word in reply.split(" "):
-                await asyncio.sleep(self.delay_s)
-                yield TextDelta(f"{word} ")
-            yield Finish("stop")
+            for step in _steps(reply):
+                await asyncio.sleep(step if isinstance(step, float) else self.delay_s)
+                if isinstance(step, Exception):
+                    raise step
+                if not isinstance(step, float):
+                    yield step
         finally:
             self.running -= 1
+
+
+def _steps(
+    reply: str | Exception | Sequence[Delta | Exception | float],
+) -> Iterable[Delta | Exception | float]:
+    match reply:
+        case str():
+            return [*(TextDelta(f"{word} ") for word in reply.split(" ")), Finish("stop")]
+        case Exception():
+            return [reply]
+        case _:
+            return reply
 
 
 @dataclass
@@ -160,7 +172,7 @@ class Script:
     generator: ScriptedGenerator = field(default_factory=ScriptedGenerator)
     synthesizer: ScriptedSynthesizer = field(default_factory=ScriptedSynthesizer)
     endpoint: ScriptedEndpoint = field(default_factory=ScriptedEndpoint)
-    preparing: Preparing = field(default_factory=lambda: Preparing(4))
+    speculation: Speculation = field(default_factory=lambda: Speculation(4))
 
     def engines(self) -> Engines:
         return Engines(
@@ -170,5 +182,5 @@ class Script:
             generator=self.generator,
             chunker=SentenceChunker(),
             synthesizer=self.synthesizer,
-            preparing=self.preparing,
+            speculation=self.speculation,
         )

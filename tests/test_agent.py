@@ -7,7 +7,8 @@ import pytest
 from tests.scripted import Script
 from voice_agent.agent import START_AGAIN_S, Agent, Refused
 from voice_agent.config import ServerSettings, Settings
-from voice_agent.dialogue.session import SessionOptions
+from voice_agent.dialogue.events import ResponseStarted, UserTranscript
+from voice_agent.dialogue.options import SessionOptions
 from voice_agent.errors import SettingsError, StageError
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.looptime]
@@ -88,3 +89,63 @@ async def test_draining_waits_for_the_sessions_but_not_for_ever() -> None:
         assert await refusal(agent) == "shutting_down"
         await agent.drain(2)
         assert clock() - begun == pytest.approx(2)
+
+
+async def test_a_session_goes_on_while_nobody_is_attached_to_it() -> None:
+    script = Script()
+    agent = agent_of(script)
+    async with agent.running():
+        await asyncio.sleep(0.1)
+        hosted = await agent.begin(SessionOptions())
+        async with hosted.attached() as session:
+            session.read("hello")
+        await asyncio.sleep(10)  # the reply is made and, as far as anybody knows, played
+        async with hosted.attached() as again:
+            assert again is session
+            events = again.events()
+            kinds = [type(await anext(events)) for _ in range(4)]
+            assert kinds[:2] == [UserTranscript, ResponseStarted]
+        assert await refusal(agent) == "server_full"
+        await agent.end(hosted)
+        async with agent.session(SessionOptions()):
+            pass
+
+
+async def test_what_nobody_foresaw_ends_the_session_and_is_told_to_who_is_attached() -> None:
+    agent = agent_of(Script())
+    before = asyncio.all_tasks()
+    async with agent.running():
+        await asyncio.sleep(0.1)
+        with pytest.raises(ExceptionGroup) as caught:
+            async with agent.session(SessionOptions()) as session:
+                session._listener._ask(_fails())
+                await asyncio.sleep(60)
+        assert caught.group_contains(ZeroDivisionError)
+        async with agent.session(SessionOptions()):
+            pass
+    assert asyncio.all_tasks() == before
+
+
+async def _fails() -> None:
+    raise ZeroDivisionError
+
+
+async def test_a_session_whose_tasks_hang_gives_its_place_back() -> None:
+    agent = agent_of(Script())
+    released = asyncio.Event()
+
+    async def hang() -> None:
+        while not released.is_set():
+            try:
+                await released.wait()
+            except asyncio.CancelledError:
+                continue
+
+    async with agent.running():
+        await asyncio.sleep(0.1)
+        async with agent.session(SessionOptions()) as session:
+            session._listener._ask(hang())
+            await asyncio.sleep(0)
+        async with agent.session(SessionOptions()):
+            pass
+        released.set()

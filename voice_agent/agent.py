@@ -10,9 +10,11 @@ from typing import Final
 from prometheus_client import Counter, Gauge, Histogram
 
 from voice_agent.config import Settings
-from voice_agent.dialogue.session import Session, SessionOptions, open_session
+from voice_agent.dialogue.options import SessionOptions
+from voice_agent.dialogue.session import Session
 from voice_agent.engines import Engine, Engines
 from voice_agent.errors import StageError, VoiceAgentError
+from voice_agent.hosting import HostedSession
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +93,20 @@ class Agent:
 
     @asynccontextmanager
     async def session(self, options: SessionOptions) -> AsyncIterator[Session]:
-        """A session, if there is room for one.
+        """A session that ends with the context, if there is room for one.
+
+        Raises:
+            Refused: the agent is loading, full, or about to end.
+        """
+        hosted = await self.begin(options)
+        try:
+            async with hosted.attached() as session:
+                yield session
+        finally:
+            await self.end(hosted)
+
+    async def begin(self, options: SessionOptions) -> HostedSession:
+        """A session that goes on until `end`, whoever is attached to it.
 
         Raises:
             Refused: the agent is loading, full, or about to end.
@@ -101,17 +116,27 @@ class Agent:
         except Refused as refusal:
             _refused.labels(refusal.code).inc()
             raise
-        self._open += 1
-        self._empty.clear()
-        _sessions.inc()
+        self._count(1)
         try:
-            async with open_session(self.engines, self.settings, options) as session:
-                yield session
+            return await HostedSession.begin(self.engines, self.settings, options)
+        except BaseException:
+            self._count(-1)
+            raise
+
+    async def end(self, hosted: HostedSession) -> None:
+        """End a session, and give its place to the next."""
+        try:
+            await hosted.end()
         finally:
-            self._open -= 1
-            _sessions.dec()
-            if not self._open:
-                self._empty.set()
+            self._count(-1)
+
+    def _count(self, more: int) -> None:
+        self._open += more
+        _sessions.inc(more)
+        if self._open:
+            self._empty.clear()
+        else:
+            self._empty.set()
 
     async def drain(self, patience_s: float) -> None:
         """Admit nobody any more, have every session told, and wait for them to end."""

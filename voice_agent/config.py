@@ -63,6 +63,8 @@ class ServerSettings(Section):
     port: int = Field(3000, ge=1, le=65535)
     max_sessions: PositiveInt = 32
     """Sessions at once; one more is refused before it starts."""
+    idle_s: float = Field(60.0, ge=0)
+    """How long a client may send nothing at all, neither audio nor requests, before it is let go; 0 for ever."""
 
 
 class VadSettings(Section):
@@ -154,8 +156,8 @@ class LlmSettings(Section):
     """Longest reply."""
     # Somebody waits on the line. A second attempt still fits, after one that was silent.
     turn_timeout_s: PositiveFloat = 15.0
-    """Longest wait for the first text of a reply, all attempts, a model's thoughts and a restart of the embedded
-    llama.cpp included; later for the next text, if thoughts come between."""
+    """Longest wait for the next words of a reply, all attempts, a model's thoughts and a restart of the embedded
+    llama.cpp included; then the user hears an apology."""
     first_token_timeout_s: PositiveFloat = 10.0
     """Longest wait for the reply to begin, in one attempt."""
     token_timeout_s: PositiveFloat = 10.0

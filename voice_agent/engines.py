@@ -15,7 +15,7 @@ from voice_agent.stages.generator.openai_api import OpenAIGenerator
 from voice_agent.stages.synthesizer import Synthesizer
 from voice_agent.stages.transcriber import FasterWhisper, Transcriber
 from voice_agent.stages.vad import Vad, build_vad
-from voice_agent.urgency import Preparing
+from voice_agent.urgency import Speculation
 
 
 class Engine(Protocol):
@@ -38,7 +38,7 @@ class Engines:
     generator: Generator
     chunker: Chunker
     synthesizer: Synthesizer
-    preparing: Preparing = field(default_factory=Preparing)
+    speculation: Speculation = field(default_factory=Speculation)
     """How much of them may go into responses that are not yet due."""
 
     @classmethod
@@ -51,7 +51,7 @@ class Engines:
             generator=build_generator(settings.llm, settings.models),
             chunker=SentenceChunker(),
             synthesizer=build_synthesizer(settings),
-            preparing=Preparing(settings.turn.prepare),
+            speculation=Speculation(settings.turn.prepare),
         )
 
     def all(self) -> tuple[Engine, ...]:

@@ -32,5 +32,5 @@ class StageError(VoiceAgentError):
         self.stage = stage
 
 
-class ContextTooLong(StageError):  # noqa: N818 - what to do about it is known: ask with less history
-    """The conversation is longer than the language model can read."""
+class ContextTooLong(StageError):  # noqa: N818 - it says what
+    """The conversation is longer than the language model can read: less of it may do."""

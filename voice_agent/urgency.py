@@ -1,11 +1,14 @@
 """Work that may turn out to be for nothing, and how much of it a busy machine is spared."""
 
+import asyncio
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final, Protocol
 
 from prometheus_client import Counter
 
-LOOK_SHARE: Final = 0.2
+INTERIM_SHARE: Final = 0.2
 """Most of the time that live transcripts may take, of all sessions together: the longer one took, the longer the next
 one waits."""
 
@@ -28,7 +31,7 @@ class Work(Protocol):
         """Whether its first audio is there: the rest is made while that is played."""
 
 
-class Preparing:
+class Speculation:
     """Shared by all sessions.
 
     Work that is due goes before work that may be thrown away: while as many responses as the machine has cores are on
@@ -39,7 +42,7 @@ class Preparing:
         """`limit` responses on the way to their first audio, by default one for each core."""
         self._limit = (os.cpu_count() or 1) if limit is None else limit
         self._under_way: set[Work] = set()
-        self._look_from = 0.0
+        self._interim_from = 0.0
 
     def may_begin(self) -> bool:
         """Whether one more may be prepared now; where not, that is counted."""
@@ -66,13 +69,16 @@ class Preparing:
         _prepared.labels("discarded").inc()
         _wasted.inc(seconds)
 
-    def may_look(self, now: float) -> bool:
-        """Whether there is time for a live transcript at `now`, on the loop's clock; if so, none is under way."""
-        if now < self._look_from:
-            return False
-        self._look_from = float("inf")
-        return True
-
-    def looked(self, begun: float, now: float) -> None:
-        """The live transcript that was allowed has ended."""
-        self._look_from = begun + (now - begun) / LOOK_SHARE
+    @contextmanager
+    def interim(self) -> Iterator[bool]:
+        """Whether there is time for a live transcript now; it is made within the context, one at a time."""
+        clock = asyncio.get_running_loop().time
+        begun = clock()
+        if begun < self._interim_from:
+            yield False
+            return
+        self._interim_from = float("inf")
+        try:
+            yield True
+        finally:
+            self._interim_from = begun + (clock() - begun) / INTERIM_SHARE

@@ -87,6 +87,11 @@ const NOTICES = {
     lasting: true,
     action: "start",
   },
+  idle: {
+    text: "The server heard nothing from this page for long, and hung up. Start again to go on where you were.",
+    lasting: true,
+    action: "start",
+  },
   unknown_voice: { text: "The server does not have the voice that was chosen: it uses its own." },
   unknown_language: { text: "The server does not hear the language that was chosen: it uses its own." },
   transcriber_failed: { text: "What you said could not be understood. Please say it again." },

@@ -200,7 +200,7 @@ export class Session {
       for (const pcm of this.#held.splice(0)) this.hear(pcm);
       for (const text of this.#waiting.splice(0)) this.send({ type: "text", text });
     } else if (message.type === "ended") {
-      this.#end("hung_up", "");
+      this.#end(message.reason === "idle" ? "idle" : "hung_up", "");
     }
   }
 

@@ -1,13 +1,14 @@
 """Pacing and the account of what was played, on virtual time."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
 from voice_agent.audio import Pcm16
-from voice_agent.dialogue.playback import ACKNOWLEDGE_WITHIN_S, AHEAD_S, PIECE_MS, Playback
+from voice_agent.dialogue.playback import AHEAD_S, PIECE_MS, STALLED_S, Playback
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.looptime]
 
@@ -187,20 +188,57 @@ async def test_a_report_is_carried_forward_but_never_past_what_was_sent() -> Non
     assert playback.played_ms == pytest.approx(2000)
 
 
+async def reporting(playback: Playback, position_ms: Callable[[float], float]) -> None:
+    """Report five times a second the position after so many seconds, for ever."""
+    begun = now()
+    while True:
+        await asyncio.sleep(0.2)
+        playback.acknowledge(position_ms(now() - begun))
+
+
 async def test_a_client_that_falls_behind_is_sent_no_more_than_the_lead() -> None:
     playback = started(RATE, 1000, lambda pcm: None)
-
-    async def stalled() -> None:
-        while True:
-            await asyncio.sleep(0.2)
-            playback.acknowledge(100)
-
-    stalling = asyncio.create_task(stalled())
+    stalling = asyncio.create_task(reporting(playback, lambda _: 100))
     with pytest.raises(TimeoutError):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(STALLED_S):
             await playback.put(audio(10.0))
     stalling.cancel()
     assert playback.sent_ms <= 100 + 1000 + 200 + PIECE_MS
+
+
+@pytest.mark.parametrize("client_pauses", [True, False])
+@pytest.mark.parametrize("stuck_at_ms", [0, 100, 4000])
+async def test_a_player_that_stands_still_holds_a_reply_up_only_for_a_while(
+    stuck_at_ms: float, client_pauses: bool
+) -> None:
+    playback = started(RATE, 1000, lambda pcm: None, client_pauses=client_pauses)
+    begun = now()
+    stalling = asyncio.create_task(reporting(playback, lambda s: min(1000 * s, stuck_at_ms)))
+    await playback.put(audio(10.0))
+    await playback.finish()
+    stalling.cancel()
+    assert 10 <= now() - begun <= 10 + STALLED_S + 1.5
+    assert playback.played_ms == pytest.approx(10_000)
+
+
+async def test_reports_that_are_late_by_more_than_a_second_are_waited_for_to_the_end() -> None:
+    playback = started(RATE, 3000, lambda pcm: None)
+    begun = now()
+    late = asyncio.create_task(reporting(playback, lambda s: max(0.0, 1000 * (s - 1.5))))
+    await playback.put(audio(14.0))
+    await playback.finish()
+    late.cancel()
+    assert now() - begun == pytest.approx(15.5, abs=0.3)
+
+
+async def test_a_player_that_hardly_moves_is_not_waited_for_for_ever() -> None:
+    playback = started(RATE, 3000, lambda pcm: None)
+    begun = now()
+    crawling = asyncio.create_task(reporting(playback, lambda s: 10 * s))
+    await playback.put(audio(14.0))
+    await playback.finish()
+    crawling.cancel()
+    assert now() - begun <= 14 + STALLED_S + 1
 
 
 async def test_it_is_finished_when_all_was_played() -> None:
@@ -232,4 +270,4 @@ async def test_a_client_that_is_late_is_waited_for_but_not_for_ever() -> None:
     sticking = asyncio.create_task(stuck())
     await playback.finish()
     sticking.cancel()
-    assert now() - begun == pytest.approx(1.0 + ACKNOWLEDGE_WITHIN_S, abs=0.01)
+    assert now() - begun == pytest.approx(STALLED_S + 1.0, abs=0.2)

@@ -17,6 +17,7 @@ from tests.scripted import MS_PER_CHARACTER, Script, silence, speech
 from voice_agent.agent import Agent
 from voice_agent.audio import Pcm16
 from voice_agent.config import ServerSettings, Settings
+from voice_agent.dialogue.turn_taking import TurnTaking
 from voice_agent.transports import closing, native
 from voice_agent.transports.closing import MAX_MESSAGE
 
@@ -314,7 +315,7 @@ def test_a_message_that_is_too_large_closes_the_connection(wire: WebSocketTestSe
 def test_a_message_of_just_the_limit_is_heard(wire: WebSocketTestSession) -> None:
     wire.send_bytes(b"\0" * MAX_MESSAGE)
     wire.send_json({"type": "text", "text": "hello"})
-    assert receive(wire)["type"] == "transcript"
+    assert until(wire, "transcript")[-1]["text"] == "hello"  # half a minute of silence was heard before
 
 
 def test_a_full_server_says_so(client: TestClient) -> None:
@@ -352,15 +353,28 @@ def test_sessions_are_told_when_the_server_ends(client: TestClient, agent: Agent
         assert close_code(socket) == 1012
 
 
-def test_a_fault_of_ours_is_told_and_ends_only_that_session(client: TestClient, script: Script) -> None:
-    def broken(*_: object, **__: object) -> None:
-        raise ZeroDivisionError
+def broken(*_: object, **__: object) -> None:
+    raise ZeroDivisionError
 
+
+def test_a_fault_in_an_engine_is_told_and_the_session_goes_on(client: TestClient, script: Script) -> None:
+    with client.websocket_connect("/ws") as socket:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(script.generator, "stream", broken)
+            socket.send_json({"type": "text", "text": "hello"})
+            assert until(socket, "error")[-1]["code"] == "generator_failed"
+            assert "Sorry" in until(socket, "response_text")[-1]["text"]
+            assert until(socket, "response_ended")[-1]["reason"] == "failed"
+        socket.send_json({"type": "text", "text": "hello"})
+        assert until(socket, "response_ended")[-1]["reason"] == "completed"
+
+
+def test_a_fault_of_ours_in_hearing_is_told_and_ends_only_that_session(client: TestClient) -> None:
     with client.websocket_connect("/ws") as socket, pytest.MonkeyPatch.context() as patch:
         socket.send_json({"type": "start"})
         receive(socket)
-        patch.setattr(script.generator, "stream", broken)
-        socket.send_json({"type": "text", "text": "hello"})
+        patch.setattr(TurnTaking, "frame", broken)
+        socket.send_bytes(b"\0" * 640)
         assert until(socket, "error")[-1]["code"] == "internal_error"
         assert close_code(socket) == 1011
     with client.websocket_connect("/ws") as socket:

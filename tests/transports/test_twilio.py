@@ -41,7 +41,7 @@ from voice_agent.dialogue.events import (
     TurnTimeline,
     UserTranscript,
 )
-from voice_agent.dialogue.session import SessionOptions
+from voice_agent.dialogue.options import SessionOptions
 from voice_agent.dialogue.timeline import Timeline
 from voice_agent.transports import closing, twilio
 

@@ -73,6 +73,14 @@ class ResponseAudio:
 
 
 @dataclass(frozen=True, slots=True)
+class ResponseMade:
+    """All text and audio of the response is made; `ResponseEnded` tells when it was played. Not so of one that ended
+    before, nor of one that failed."""
+
+    response: str
+
+
+@dataclass(frozen=True, slots=True)
 class ResponsePaused:
     """Stop playing this response where it is, and keep what is unplayed: the user may have begun to speak."""
 
@@ -131,7 +139,7 @@ class SessionEnded:
     """The agent hangs up: the last event."""
 
     reason: str
-    """In one word: `quiet`, the user said nothing for long."""
+    """In one word: `quiet`, the user said nothing for long; `idle`, the client sent nothing for long."""
 
 
 Event: TypeAlias = (
@@ -142,6 +150,7 @@ Event: TypeAlias = (
     | ResponseText
     | ResponseTextEnded
     | ResponseAudio
+    | ResponseMade
     | ResponsePaused
     | ResponseResumed
     | ResponseEnded

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 
@@ -17,10 +17,19 @@ from voice_agent.audio import (
     ms_to_samples,
 )
 from voice_agent.config import Settings
+from voice_agent.dialogue.bounds import engine_call
+from voice_agent.dialogue.decisions import Decision, InferEndOfTurn, Onset, Prepare, TranscribeInterim
 from voice_agent.dialogue.echo import EchoGuard, is_echo_text
-from voice_agent.dialogue.turn_taking import Decision, Floor, Look, Onset, Prepare, Score, State, TurnTaking
+from voice_agent.dialogue.floor import Floor, State
+from voice_agent.dialogue.line import Line
+from voice_agent.dialogue.timeline import Timeline
+from voice_agent.dialogue.turn_taking import TurnTaking
 from voice_agent.engines import Engines
 from voice_agent.errors import StageError
+from voice_agent.stages.transcriber import Transcript
+
+ENDPOINT_S: Final = 10.0
+"""Longest wait for the end-of-turn detector; words and silence decide without it long before."""
 
 PREROLL: Final = ms_to_samples(300)
 """Audio before the onset that goes to the transcriber: VAD needs some speech to be sure of it, in samples."""
@@ -29,11 +38,22 @@ YIELD_EVERY: Final = 25
 """Frames heard in one go before other sessions get the event loop: audio that comes in bursts."""
 
 
+class SpokenAloud(Protocol):
+    """A response, to who hears the user speak over it."""
+
+    @property
+    def text(self) -> str:
+        """All that was given to the voice so far."""
+
+    def aloud(self) -> str:
+        """The words that were heard by now."""
+
+
 class Listener:
     """Hears the user, and asks the engines what turn-taking wants to know.
 
-    Every decision is given to `decided`, in order; `Look`, `Prepare` and `Score` are seen to here. `understood` gets
-    the words as they are known: live ones, and with True those of the utterance up to a silence.
+    Every decision is given to `decided`, in order; what they want of the engines is seen to here. `understood` gets the
+    words as they are known: interim ones, and with True those of the utterance up to a silence.
     """
 
     def __init__(
@@ -42,23 +62,28 @@ class Listener:
         settings: Settings,
         turns: TurnTaking,
         *,
+        session: str,
         input_rate: int,
         language: str | None,
         tasks: asyncio.TaskGroup,
         decided: Callable[[Decision], None],
         understood: Callable[[str, bool], None],
         failed: Callable[[StageError], None],
+        gone: Callable[[], None],
     ) -> None:
+        """`session` is its id; `gone` is called when the client has sent nothing for `server.idle_s`."""
         self.turns = turns
         self.text: str | None = ""
         """Transcript of the utterance up to the last silence; None where that failed."""
-        self.last_speech_at = 0.0
-        """When the last speech sample arrived, on the loop's clock."""
-        self.transcribed_at = 0.0
-        """When `text` was ready, on the same."""
+        self.timeline: Timeline | None = None
+        """Of the turn that the open utterance may become, from its last silence on."""
+        self.language = language
+        self.speaker: SpokenAloud | None = None
+        """What the agent is saying."""
         self.echo = EchoGuard() if settings.turn.echo_guard else None
         self._engines = engines
-        self._language = language
+        self._session = session
+        self._stt_timeout_s = settings.stt.timeout_s
         self._tasks = tasks
         self._decided = decided
         self._understood = understood
@@ -72,8 +97,17 @@ class Listener:
         self._for_echo = FrameResampler(input_rate)
         self._utterance_end = 0
         """Up to where the utterance was taken that is being transcribed, in samples."""
+        self._last_speech_at = 0.0
+        """When the last speech sample arrived, on the loop's clock."""
         self._asking: set[asyncio.Task[None]] = set()
         """Tasks whose answer is about the utterance as it stands."""
+        self._line = Line(
+            waited_for=lambda: self._undecided,
+            silent=self._hear_silence,
+            lost=self._lose_line,
+            gone=gone,
+            idle_s=settings.server.idle_s,
+        )
 
     @property
     def idle(self) -> bool:
@@ -83,6 +117,8 @@ class Listener:
 
     async def hear(self, pcm: Pcm16) -> None:
         """Audio from the user at the input rate, of any length."""
+        if not len(pcm):
+            return
         audio = np.concatenate((self._pending, pcm)) if len(self._pending) else pcm
         whole = len(audio) - len(audio) % self._frame
         self._pending = audio[whole:]
@@ -91,10 +127,19 @@ class Listener:
             if start:
                 await asyncio.sleep(0)
             self._hear_frames(audio[start : min(start + step, whole)])
+        self._line.heard(len(pcm) * FRAME_MS / 1000 / self._frame)
+
+    def alive(self) -> None:
+        """The client did something else than send audio."""
+        self._line.alive()
 
     def push_to_talk(self, pressed: bool) -> None:
         """See `TurnTaking.push_to_talk`."""
         self._carry_out(self.turns.push_to_talk(pressed))
+
+    def complete(self) -> None:
+        """The user's turn is over, if one is open."""
+        self._carry_out(self.turns.complete())
 
     def close_utterance(self) -> None:
         """It is answered or forgotten; what comes belongs to another."""
@@ -103,7 +148,20 @@ class Listener:
 
     def close(self) -> None:
         """Stop what is being found out."""
+        self._line.close()
         self._stop_asking()
+
+    def agent_takes_floor(self, speaker: SpokenAloud) -> None:
+        """A response begins."""
+        self.speaker = speaker
+        self.turns.agent_takes_floor()
+
+    def agent_yields_floor(self, said: str) -> None:
+        """It has ended; `said` are the words of it that the user heard."""
+        self.speaker = None
+        self.turns.agent_yields_floor()
+        self.turns.agent_said = said
+        self.agent_stops()
 
     def agent_sounds(self, pcm: Pcm16, begins: float) -> None:
         """The client plays this, at the rate of `RATE`, beginning at a moment on the loop's clock."""
@@ -114,6 +172,17 @@ class Listener:
         """The client plays nothing from now on."""
         if self.echo:
             self.echo.stop(self.turns.now)
+
+    @property
+    def _undecided(self) -> bool:
+        return self.turns.floor is Floor.HELD or self.turns.state is not State.LISTENING
+
+    def _lose_line(self) -> None:
+        if not self.turns.held:
+            self.complete()
+
+    def _hear_silence(self, seconds: float) -> None:
+        self._hear_frames(np.zeros(round(seconds * 1000 / FRAME_MS) * self._frame, np.int16))
 
     def _hear_frames(self, audio: Pcm16) -> None:
         probabilities = self._vad.feed_frames(audio)
@@ -132,7 +201,7 @@ class Listener:
             probability = 0.0
         decisions = self.turns.frame(probability)
         if self.turns.last_speech == self.turns.now:
-            self.last_speech_at = self._clock()
+            self._last_speech_at = self._clock()
         self._carry_out(decisions)
         if self.turns.state is State.LISTENING:
             self._audio.drop_before(self.turns.now - self.turns.run - PREROLL)
@@ -148,13 +217,17 @@ class Listener:
             match decision:
                 case Onset():
                     self._stop_asking()
-                case Look():
-                    self._ask(self._look(self._utterance()))
+                    if self.speaker:
+                        self.turns.agent_said = self.speaker.aloud()
+                case TranscribeInterim():
+                    self._ask(self._transcribe_interim(self._utterance()))
                 case Prepare():
                     self._utterance_end = self.turns.now
-                    self._ask(self._transcribe(self._utterance()))
-                case Score():
-                    self._ask(self._score(self._utterance()))
+                    self.timeline = Timeline(self._session, last_speech=self._last_speech_at)
+                    self.timeline.mark("vad_stop", self._clock())
+                    self._ask(self._transcribe(self._utterance(), self.timeline))
+                case InferEndOfTurn():
+                    self._ask(self._infer_end_of_turn(self._utterance()))
             self._decided(decision)
 
     def _utterance(self) -> Pcm16:
@@ -170,49 +243,52 @@ class Listener:
             task.cancel()
         self._asking.clear()
 
-    async def _look(self, pcm: Pcm16) -> None:
-        live = self.turns.floor is Floor.FREE
-        begun, preparing = self._clock(), self._engines.preparing
-        if live and not preparing.may_look(begun):
-            self._carry_out(self.turns.looked(None))
+    async def _transcribe_interim(self, pcm: Pcm16) -> None:
+        if self.turns.floor is not Floor.FREE:  # of a barge-in: it decides something
+            await self._interim(pcm)
             return
+        with self._engines.speculation.interim() as allowed:
+            if allowed:
+                await self._interim(pcm)
+            else:
+                self._carry_out(self.turns.interim(None))
+
+    async def _interim(self, pcm: Pcm16) -> None:
         try:
-            transcript = await self._engines.transcriber.transcribe(
-                pcm, language=self._language, partial=True
-            )
-        except StageError:
-            self._carry_out(
-                self.turns.looked(None)
-            )  # the whole utterance is tried, too, and that is heard of
+            transcript = await self._text_of(pcm, partial=True)
+        except StageError:  # the whole utterance is tried, too, and that is heard of
+            self._carry_out(self.turns.interim(None))
             return
-        finally:
-            if live:
-                preparing.looked(begun, self._clock())
         text = self._user_words(transcript.text)
-        self._carry_out(self.turns.looked(text, echo=text != transcript.text))
+        self._carry_out(self.turns.interim(text, echo=text != transcript.text))
         self._understood(text, False)
 
-    async def _transcribe(self, pcm: Pcm16) -> None:
+    async def _transcribe(self, pcm: Pcm16, timeline: Timeline) -> None:
         try:
-            transcript = await self._engines.transcriber.transcribe(pcm, language=self._language)
+            transcript = await self._text_of(pcm)
             self.text = self._user_words(transcript.text)
         except StageError as error:
             self._failed(error)
             self.text = None
-        self.transcribed_at = self._clock()
+        timeline.mark("transcript", self._clock())
         self._carry_out(self.turns.transcribed(self.text))
         if self.turns.state is State.TRAILING:
             self._understood(self.text or "", True)
 
-    async def _score(self, pcm: Pcm16) -> None:
+    async def _infer_end_of_turn(self, pcm: Pcm16) -> None:
         try:
-            score = await self._engines.endpoint.score(pcm)
+            async with engine_call("endpoint", ENDPOINT_S):
+                score = await self._engines.endpoint.score(pcm)
         except StageError as error:
             self._failed(error)  # the words and the silence decide
             return
         self._carry_out(self.turns.scored(score))
 
+    async def _text_of(self, pcm: Pcm16, *, partial: bool = False) -> Transcript:
+        async with engine_call("transcriber", self._stt_timeout_s, "STT__TIMEOUT_S"):
+            return await self._engines.transcriber.transcribe(pcm, language=self.language, partial=partial)
+
     def _user_words(self, text: str) -> str:
         """Empty where it was the agent that was heard."""
-        over_agent = self.echo and self.turns.floor is not Floor.FREE
-        return "" if over_agent and is_echo_text(text, self.turns.agent_said) else text
+        over_agent = self.echo and self.speaker and self.turns.floor is not Floor.FREE
+        return "" if over_agent and self.speaker and is_echo_text(text, self.speaker.text) else text

@@ -19,8 +19,13 @@ AHEAD_S: Final = 3.0
 KEPT_S: Final = 1.0
 """How far before the estimated position audio is kept: a client that reports may be behind it."""
 
-ACKNOWLEDGE_WITHIN_S: Final = 1.0
-"""How long after the expected end of playback a client that reports its position is waited for."""
+BEHIND_S: Final = 10.0
+"""How long after the expected end of playback a client is waited for whose reports say that it still plays."""
+
+STALLED_S: Final = 3.0
+"""A player whose reports do not move on by `MOVED_S` in this time is believed no longer: the clock goes on."""
+MOVED_S: Final = 1.0
+"""A third of real time: a player that is slower than that is none."""
 
 
 def _nowhere(_: Pcm16) -> None:
@@ -62,6 +67,10 @@ class Playback:
         """When the player runs out of audio, if it never stalls."""
         self._reported: tuple[float, float] | None = None
         """The client's last report: seconds played, and when it came."""
+        self._moved: tuple[float, float] | None = None
+        """The same, of the last report that was `MOVED_S` further than the one before of its kind."""
+        self._believed = True
+        """Whether reports are taken; not any more from a player that stands still."""
         self._started = False
         self._paused_at: float | None = None
         """Position while paused, in seconds."""
@@ -116,7 +125,7 @@ class Playback:
         self._unplayed.clear()
         self._ends_at = now
         if self._reported is not None:
-            self._reported = (position, now)
+            self._reported = self._moved = (position, now)
         for piece in held:
             self._sound(position, piece)
             position += len(piece) / self._rate
@@ -127,31 +136,35 @@ class Playback:
 
         A client that can't pause has dropped what it held by now: its reports of before the pause count no more.
         """
-        if self._paused_at is not None and not self._client_pauses:
+        if not self._believed or (self._paused_at is not None and not self._client_pauses):
             return
-        played = min(ms / 1000, self._sent_s)
-        self._reported = (played, self._clock())
+        played, now = min(ms / 1000, self._sent_s), self._clock()
+        self._reported = (played, now)
         if self._paused_at is not None:
             self._paused_at = played
+        elif self._moved is None or played - self._moved[0] >= MOVED_S or played >= self._sent_s:
+            self._moved = self._reported
+        elif now - self._moved[1] > STALLED_S:
+            self._believed, self._reported = False, None
+            self._ends_at = now + self._sent_s - played
         self._advance()
 
     async def finish(self) -> None:
         """Wait until all of the audio was played."""
         while True:
+            now = self._clock()
+            unplayed = self._sent_s - self._played_s()
             if self._unsent or self._paused_at is not None or not self._started:
                 await self._change()
-            elif (left := self._ends_at - self._clock()) > DONE_WITHIN_S:
+            elif (left := self._ends_at - now) > DONE_WITHIN_S:
                 await self._change(left)
+            elif (late := self._ends_at + BEHIND_S - now) > DONE_WITHIN_S and unplayed > DONE_WITHIN_S:
+                await self._change(min(unplayed, late))
             else:
                 break
-        while self._reported is not None and (left := self._sent_s - self._played_s()) > DONE_WITHIN_S:
-            patience = self._ends_at + ACKNOWLEDGE_WITHIN_S - self._clock()
-            if patience <= DONE_WITHIN_S:
-                break
-            await self._change(min(left, patience))
 
     def close(self) -> None:
-        """Send nothing more, and let go of what it goes to: a resampler has threads."""
+        """Send nothing more, and let go of what it goes to."""
         self._started = False
         self._send, self._sounds = _nowhere, None
         if self._timer:

@@ -1,23 +1,36 @@
-"""One response: text from the language model, cut into chunks, spoken, and sent once it is due."""
+"""One response: text, cut into chunks, spoken, and sent once it is due."""
 
 import asyncio
-import re
+import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from voice_agent.audio import SILENCE, Pcm16, Resampler, samples_to_ms
-from voice_agent.dialogue.events import Event, ResponseAudio, ResponseStarted, ResponseText, ResponseTextEnded
+from voice_agent.dialogue.bounds import engine_call
+from voice_agent.dialogue.events import (
+    EndReason,
+    Event,
+    ResponseAudio,
+    ResponseMade,
+    ResponseStarted,
+    ResponseText,
+    ResponseTextEnded,
+)
 from voice_agent.dialogue.playback import Playback
+from voice_agent.dialogue.spoken_text import SpokenChunk, SpokenText
 from voice_agent.dialogue.timeline import Timeline
-from voice_agent.errors import StageError
-from voice_agent.stages.chunker import Chunker
+from voice_agent.errors import StageError, VoiceAgentError
+from voice_agent.stages.chunker import Chunk, Chunker
 from voice_agent.stages.synthesizer import Synthesizer
 
-MS_PER_CHARACTER: Final = 65.0
-"""How long English speech takes for a character of text, about 15 a second: for audio that is still being
-made when the user interrupts it."""
+log = logging.getLogger(__name__)
+
+SENTENCE_ENDS: Final = (".", "!", "?", "…", "。", "！", "？", ":")
+"""A text that ends with one of these is whole."""
+CLOSERS: Final = " \t\n\"'”’)]}*_`»"
+"""What may stand after them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,158 +40,223 @@ class Voice:
     synthesizer: Synthesizer
     name: str | None
     language: str | None
+    rate: int
+    """Of the audio that goes out, hertz."""
+    timeout_s: float
+    """Longest wait for the next piece of audio."""
 
 
-@dataclass(slots=True)
-class _SpokenChunk:
-    shown: str
-    text: str
-    """As the history has it: empty for what is not part of the reply."""
-    start_ms: float
-    """Where its audio begins in the response."""
-    audio_ms: float = 0.0
-    """Audio made of it so far."""
-    whole: bool = False
-    """All of its audio is made."""
+@dataclass(frozen=True, slots=True)
+class Bridge:
+    """What is said while a reply is late."""
+
+    filler: str
+    """Empty for nothing."""
+    after_s: float
+    """Counted from when the response is due."""
+    apology: str
+    """Said in place of what could not be made."""
+
+
+class Source(Protocol):
+    """Where the text comes from."""
 
     @property
-    def end_ms(self) -> float:
-        """Where the audio made of it so far ends in the response."""
-        return self.start_ms + self.audio_ms
+    def cut_short(self) -> bool:
+        """Whether the text ended in the midst of it."""
+
+    def text(self) -> AsyncGenerator[str, None]:
+        """The words, as they are written. Raises StageError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Phrase:
+    """A `Source` that is known beforehand."""
+
+    words: str
+    cut_short: bool = False
+
+    async def text(self) -> AsyncGenerator[str, None]:
+        """See `Source`."""
+        yield self.words
 
 
 class Response:
-    """What the agent says in one turn. `run` prepares it, and no more than its first chunk; `commit` lets it be heard.
+    """What the agent says at one time. `run` prepares it, and no more than its first chunk; `commit` lets it be heard.
 
-    Before `commit` nothing of it is seen outside.
+    Before `commit` nothing of it is seen outside, and after `close` nothing any more.
     """
 
     def __init__(
         self,
+        source: Source,
         timeline: Timeline,
         chunker: Chunker,
         voice: Voice,
         playback: Callable[[Callable[[Pcm16], None]], Playback],
-        rate: int,
+        bridge: Bridge,
+        *,
+        remembered: bool,
     ) -> None:
-        """`playback` makes the way out, at `rate`, given what takes its pieces."""
+        """`playback` makes the way out, given what takes its pieces; `remembered`: the model is told of it."""
         self.id = ""
         """Known once it is committed."""
         self.timeline = timeline
-        self.text = ""
-        """What was given to the voice so far, heard or not."""
+        self.spoken = SpokenText()
         self.playback = playback(self._audio)
+        self.remembered = remembered
+        self.failure: StageError | None = None
+        """Why it could not be made, if it failed before it was committed: then it ended without a word."""
+        self.begun = asyncio.get_running_loop().time()
+        """On the loop's clock."""
+        self._source = source
         self._chunker = chunker
         self._voice = voice
-        self._rate = rate
+        self._bridge = bridge
         self._clock = asyncio.get_running_loop().time
         self._emit: Callable[[Event], None] | None = None
-        self.committed = asyncio.Event()
-        """Set by `commit`."""
-        self._chunks: list[_SpokenChunk] = []
+        self._committed = asyncio.Event()
         self._speaking = asyncio.Lock()
+        """Held for a chunk: what bridges a wait does not come into one."""
 
     @property
     def ready(self) -> bool:
         """Whether the first audio is there."""
-        return any(chunk.audio_ms for chunk in self._chunks)
+        return self.spoken.audible
+
+    @property
+    def text(self) -> str:
+        """All that was given to the voice so far, heard or not."""
+        return self.spoken.text
+
+    def aloud(self) -> str:
+        """The words that were heard by now, remembered or not."""
+        return self.spoken.aloud(self.playback.played_ms)
 
     def commit(self, response_id: str, emit: Callable[[Event], None]) -> None:
         """It is due: what was prepared goes out now, and the rest as it is made."""
         self.id, self._emit = response_id, emit
         self.timeline.response = response_id
-        self.committed.set()
+        self._committed.set()
         emit(ResponseStarted(response_id, self.timeline.turn))
-        for chunk in self._chunks:
+        for chunk in self.spoken.chunks:
             self._show_begin(chunk)
             if chunk.whole:
                 self._show_end(chunk)
         self.playback.start()
 
-    async def run(self, tokens: AsyncGenerator[str, None]) -> None:
-        """Speak the text as it comes, and wait until it has been played.
+    def close(self) -> None:
+        """Nothing more of it goes out."""
+        self._emit = None
+        self.playback.close()
 
-        Raises:
-            StageError: the text or the voice failed; what was sent until then stays sent.
+    async def run(self, failed: Callable[[StageError], None]) -> EndReason:
+        """Make it, and wait until it has been played; tell `failed` what went wrong, and apologize if possible.
+
+        One that fails before it was committed just ends: see `failure`.
         """
-        async with aclosing(self._chunker.split(self._noting_first(tokens))) as chunks:
+        async with asyncio.TaskGroup() as tasks:
+            bridging = tasks.create_task(self._bridge_wait())
+            reason = await self._make(failed)
+            bridging.cancel()
+        return reason
+
+    async def _make(self, failed: Callable[[StageError], None]) -> EndReason:
+        reason: EndReason = "completed"
+        try:
+            await self._say(self._source, remembered=self.remembered)
+            self._tell(ResponseMade(self.id))
+        except VoiceAgentError as error:
+            failure = as_stage_error(error)
+            if not self._committed.is_set():
+                self.failure = failure
+                return "failed"
+            reason = "failed"
+            failed(failure)
+            if failure.stage != "synthesizer":
+                try:
+                    await self._say(Phrase(self._bridge.apology), remembered=False)
+                except VoiceAgentError as second:
+                    failed(as_stage_error(second))
+        await self._committed.wait()
+        await self.playback.finish()
+        return reason
+
+    async def _say(self, source: Source, *, remembered: bool) -> None:
+        """Speak the text as it comes."""
+        async with aclosing(self._chunker.split(self._words(source))) as chunks:
             async for chunk in chunks:
                 if self.ready:
-                    await self.committed.wait()
+                    await self._committed.wait()
+                if self._is_torn(chunk, source):
+                    return
                 self.timeline.mark("first_chunk", self._clock())
                 async with self._speaking:
-                    await self._speak(chunk.text, chunk.spoken, chunk.text)
-        if not self.ready:
-            raise StageError("generator", "the language model gave an empty reply")
-        await self.playback.finish()
+                    await self._speak(chunk, remembered=remembered)
 
-    async def bridge(self, filler: str, after_s: float) -> None:
-        """Once committed, say `filler` if the reply is this late. The history does not hold it.
+    def _is_torn(self, chunk: Chunk, source: Source) -> bool:
+        """Whether it is half a sentence, of a text that was cut short, after others that are whole."""
+        torn = source.cut_short and not chunk.text.rstrip(CLOSERS).endswith(SENTENCE_ENDS)
+        return torn and self.spoken.begun
 
-        Raises:
-            StageError: the voice failed.
-        """
-        await self.committed.wait()
-        await asyncio.sleep(after_s)
-        if not self._chunks:
+    async def _bridge_wait(self) -> None:
+        """Once committed, say the filler if the reply is late."""
+        await self._committed.wait()
+        await asyncio.sleep(self._bridge.after_s)
+        if self._bridge.filler and not self.spoken.chunks:
             async with self._speaking:
-                await self._speak(f"{filler} ", filler, "")
-
-    def heard(self) -> str:
-        """The text up to the last word that was played, as far as is known now."""
-        played = self.playback.played_ms
-        return "".join(_heard_of(chunk, played - chunk.start_ms) for chunk in self._chunks).strip()
+                filler = Chunk(f"{self._bridge.filler} ", self._bridge.filler)
+                try:
+                    await self._speak(filler, remembered=False)
+                except VoiceAgentError as error:
+                    log.warning("no filler: %s", error)  # the reply will tell
 
     def _audio(self, pcm: Pcm16) -> None:
-        assert self._emit
-        self._emit(ResponseAudio(self.id, pcm))
+        self._tell(ResponseAudio(self.id, pcm))
 
-    async def _noting_first(self, tokens: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
-        async with aclosing(tokens) as stream:
-            async for token in stream:
-                self.timeline.mark("llm_first_token", self._clock())
-                yield token
+    def _tell(self, event: Event) -> None:
+        if self._emit:
+            self._emit(event)
 
-    async def _speak(self, shown: str, spoken: str, remembered: str) -> None:
-        chunk = _SpokenChunk(shown, remembered, self._chunks[-1].end_ms if self._chunks else 0.0)
-        self._chunks.append(chunk)
-        self.text += shown
-        self._show_begin(chunk)
-        if spoken:
-            resampler = Resampler(self._voice.synthesizer.rate, self._rate)
+    async def _words(self, source: Source) -> AsyncGenerator[str, None]:
+        async with aclosing(source.text()) as stream:
+            async for text in stream:
+                if source is self._source:
+                    self.timeline.mark("llm_first_token", self._clock())
+                yield text
+
+    async def _speak(self, chunk: Chunk, *, remembered: bool) -> None:
+        spoken = self.spoken.begin(chunk.text, remembered=remembered)
+        self._show_begin(spoken)
+        if chunk.spoken:
+            resampler = Resampler(self._voice.synthesizer.rate, self._voice.rate)
             audio = self._voice.synthesizer.stream(
-                spoken, voice=self._voice.name, language=self._voice.language
+                chunk.spoken, voice=self._voice.name, language=self._voice.language
             )
             async with aclosing(audio):
-                async for pcm in audio:
+                while (pcm := await self._next_audio(audio)) is not None:
                     self.timeline.mark("tts_first_audio", self._clock())
-                    await self._put(chunk, resampler.feed(pcm))
-            await self._put(chunk, resampler.feed(SILENCE, last=True))
-        chunk.whole = True
-        self._show_end(chunk)
+                    await self._put(spoken, resampler.feed(pcm))
+            await self._put(spoken, resampler.feed(SILENCE, last=True))
+        spoken.whole = True
+        self._show_end(spoken)
 
-    def _show_begin(self, chunk: _SpokenChunk) -> None:
-        if self._emit:
-            self._emit(ResponseText(self.id, chunk.shown, chunk.start_ms))
+    async def _next_audio(self, audio: AsyncGenerator[Pcm16, None]) -> Pcm16 | None:
+        """None at the end."""
+        async with engine_call("synthesizer", self._voice.timeout_s, "TTS__TIMEOUT_S"):
+            return await anext(audio, None)
 
-    def _show_end(self, chunk: _SpokenChunk) -> None:
-        if self._emit:
-            self._emit(ResponseTextEnded(self.id, chunk.end_ms))
+    def _show_begin(self, chunk: SpokenChunk) -> None:
+        self._tell(ResponseText(self.id, chunk.text, chunk.start_ms))
 
-    async def _put(self, chunk: _SpokenChunk, pcm: Pcm16) -> None:
-        chunk.audio_ms += samples_to_ms(len(pcm), self._rate)
+    def _show_end(self, chunk: SpokenChunk) -> None:
+        self._tell(ResponseTextEnded(self.id, chunk.end_ms))
+
+    async def _put(self, chunk: SpokenChunk, pcm: Pcm16) -> None:
+        chunk.audio_ms += samples_to_ms(len(pcm), self._voice.rate)
         await self.playback.put(pcm)
 
 
-def _heard_of(chunk: _SpokenChunk, played_ms: float) -> str:
-    """The words of a chunk of which at least half was played, taking its characters as evenly spoken."""
-    total_ms = chunk.audio_ms if chunk.whole else max(chunk.audio_ms, len(chunk.text) * MS_PER_CHARACTER)
-    if played_ms >= total_ms - 1:
-        return chunk.text
-    reached = len(chunk.text) * played_ms / total_ms
-    end = 0
-    for word in re.finditer(r"\S+", chunk.text):
-        if (word.start() + word.end()) / 2 > reached:
-            break
-        end = word.end()
-    return chunk.text[:end]
+def as_stage_error(error: VoiceAgentError) -> StageError:
+    """What went wrong while a text was spoken: where no stage is named, it was the voice."""
+    return error if isinstance(error, StageError) else StageError("synthesizer", str(error))

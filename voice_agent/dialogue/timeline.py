@@ -1,11 +1,7 @@
-"""The record of one turn's moments, all on one clock; the metrics and the log line are read from it."""
+"""The record of one turn's moments, all on one clock."""
 
-import json
-import logging
 from dataclasses import dataclass, field
 from typing import Final, Literal, get_args
-
-from prometheus_client import Histogram
 
 Step = Literal[
     "vad_stop",
@@ -21,16 +17,6 @@ Step = Literal[
 """In the order of the pipeline. Played: as acknowledged by the client; without that it is absent."""
 
 STEPS: Final[tuple[Step, ...]] = get_args(Step)
-
-log = logging.getLogger("voice_agent.timeline")
-
-_BUCKETS_S: Final = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.3, 1.7, 2.2, 3.0, 5.0, 10.0, 30.0)
-_steps = Histogram(
-    "voice_agent_turn_step_seconds",
-    "From the last speech sample of a turn to each step of it.",
-    ["step"],
-    buckets=_BUCKETS_S,
-)
 
 
 @dataclass(slots=True)
@@ -60,15 +46,3 @@ class Timeline:
         return {"last_speech": 0.0} | {
             step: round((moment - self.last_speech) * 1000, 1) for step, moment in reached.items()
         }
-
-    def publish(self) -> None:
-        """Log the turn as one line of JSON, and add it to the metrics."""
-        steps = self.steps()
-        for step in steps.keys() - {"last_speech"}:
-            _steps.labels(step).observe(max(0.0, steps[step] / 1000))
-        log.info(
-            json.dumps(
-                {"event": "turn", "session": self.session, "turn": self.turn, "response": self.response}
-                | {f"{step}_ms": ms for step, ms in steps.items()}
-            )
-        )

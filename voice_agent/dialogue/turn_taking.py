@@ -7,156 +7,55 @@ speed.
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
-from enum import Enum, auto
-from typing import Final, TypeAlias
+from typing import Final
 
 from voice_agent.audio import FRAME, RATE, ms_to_samples, samples_to_ms
 from voice_agent.config import Eagerness, TurnSettings
 from voice_agent.dialogue.backchannel import is_backchannel
-from voice_agent.dialogue.end_of_turn import SCORE_AT_MS, THRESHOLD, Evidence, probability
-
-
-@dataclass(frozen=True, slots=True)
-class Onset:
-    """The user began to speak, or goes on: what was prepared for the words so far is void."""
-
-    at: int
-    """First speech sample, on the session's count."""
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """Transcribe what was said so far, quickly: the user is still speaking."""
-
-
-@dataclass(frozen=True, slots=True)
-class Prepare:
-    """The user fell silent: transcribe the utterance and prepare a response to it."""
-
-    at: int
-    """End of the last speech, in samples."""
-
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """Ask the end-of-turn detector about the utterance up to now."""
-
-
-@dataclass(frozen=True, slots=True)
-class Commit:
-    """The turn is over: answer it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Discard:
-    """The utterance needs no answer: it held no words, or only an "mm-hm" while the agent spoke."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pause:
-    """The user speaks over the agent: fall silent, and be ready to go on."""
-
-
-@dataclass(frozen=True, slots=True)
-class Resume:
-    """It was nothing: go on from the same sample."""
-
-
-@dataclass(frozen=True, slots=True)
-class Interrupt:
-    """The user means it: the agent gives up the floor."""
-
-
-@dataclass(frozen=True, slots=True)
-class AskIfThere:
-    """The user has been quiet for long: ask once."""
-
-
-@dataclass(frozen=True, slots=True)
-class LetGo:
-    """Nor was there an answer to that: say goodbye."""
-
-
-Decision: TypeAlias = (
-    Onset | Look | Prepare | Score | Commit | Discard | Pause | Resume | Interrupt | AskIfThere | LetGo
+from voice_agent.dialogue.decisions import (
+    Answer,
+    AskIfThere,
+    Complete,
+    Decision,
+    Discard,
+    InferEndOfTurn,
+    Interrupt,
+    LetGo,
+    Onset,
+    Pause,
+    Prepare,
+    Resume,
+    TranscribeInterim,
 )
-
-
-class State(Enum):
-    """Of the user's side of the conversation."""
-
-    LISTENING = auto()
-    """Nobody's utterance is open."""
-    SPEAKING = auto()
-    """The user is speaking."""
-    TRAILING = auto()
-    """The user fell silent; the utterance is open until it is committed or discarded."""
-
-
-class Floor(Enum):
-    """Of the agent's side."""
-
-    FREE = auto()
-    """The agent is silent."""
-    AGENT = auto()
-    """The agent is answering."""
-    HELD = auto()
-    """The agent stopped in the middle, until it is known what the user wants."""
-
-
-class Input(Enum):
-    """What moves the two."""
-
-    SPEECH = auto()
-    """Speech has lasted `start_ms`, or over the agent `BARGE_IN_MS`."""
-    SILENCE = auto()
-    """Silence has lasted `stop_ms`, the utterance reached its longest, or the button was released."""
-    OVER = auto()
-    """The evidence says that the turn is over, the button was released, or there were no words and none follow."""
-    TAKEN = auto()
-    """A response has begun."""
-    YIELDED = auto()
-    """It has ended."""
-    MEANT = auto()
-    """What the user says over the agent is meant to stop it; or they pressed the button."""
-    NOT_MEANT = auto()
-    """It is not: a noise, an "mm-hm", our own echo."""
-
-
-TRANSITIONS: Final[dict[State, dict[Input, State]]] = {
-    State.LISTENING: {Input.SPEECH: State.SPEAKING},
-    State.SPEAKING: {Input.SILENCE: State.TRAILING},
-    State.TRAILING: {Input.SPEECH: State.SPEAKING, Input.OVER: State.LISTENING},
-}
-"""Which inputs count in which state of the user, and where they lead; any other leaves it as it is."""
-
-FLOOR_TRANSITIONS: Final[dict[Floor, dict[Input, Floor]]] = {
-    Floor.FREE: {Input.TAKEN: Floor.AGENT},
-    Floor.AGENT: {Input.SPEECH: Floor.HELD, Input.MEANT: Floor.FREE, Input.YIELDED: Floor.FREE},
-    Floor.HELD: {Input.MEANT: Floor.FREE, Input.NOT_MEANT: Floor.AGENT, Input.YIELDED: Floor.FREE},
-}
-"""The same for the floor. `SPEECH` is the input that moves both."""
-
+from voice_agent.dialogue.end_of_turn import SCORE_AT_MS, THRESHOLD, Evidence, probability
+from voice_agent.dialogue.floor import (
+    AUTOMATIC,
+    FLOOR_TRANSITIONS,
+    TRANSITIONS,
+    Floor,
+    Input,
+    State,
+    TurnPolicy,
+)
 
 HYSTERESIS: Final = 0.15
 """Speech that has begun goes on down to this much below the threshold: Silero's own convention
 (`neg_threshold` in its `VADIterator`)."""
 BARGE_IN_MS: Final = 40
 """Speech over the agent that makes it pause. Less than opens an utterance, for it is soon undone."""
-FIRST_LOOK_MS: Final = 200
-"""Speech over the agent that is worth a look at its words: "Wait" is hardly longer."""
-LOOK_EVERY_MS: Final = 160
-"""Between two looks over the agent; each waits for the one before."""
+FIRST_INTERIM_MS: Final = 200
+"""Speech over the agent that is worth an interim transcript: "Wait" is hardly longer."""
+INTERIM_EVERY_MS: Final = 160
+"""Between two of them over the agent; each waits for the one before."""
 PARTIAL_EVERY_MS: Final = 600
-"""Between two looks while the agent is silent: live transcripts."""
+"""Between two interim transcripts while the agent is silent: they are for the live display."""
 DECIDE_MS: Final = 500
 """From the onset over the agent to the decision to stop or go on."""
 DECIDE_LATEST_MS: Final = 800
-"""The same where the user goes on without words, or no look has come back that had enough to go by."""
+"""The same where the user goes on without words, or no interim transcript has come back that had enough to go by."""
 ENOUGH_MS: Final = 360
-"""Speech over the agent in which a look finds words if there are any, and that stops the agent without words, too, if
-it goes on for `DECIDE_LATEST_MS`: a cough is over by then, and so is a hum."""
+"""Speech over the agent in which an interim transcript finds words if there are any. It stops the agent without words,
+too, if it goes on for `DECIDE_LATEST_MS`: a cough is over by then, and so is a hum."""
 NO_WORDS_MS: Final = 600
 """Silence after which an utterance without words is forgotten."""
 KNOWN_PAUSES: Final = 16
@@ -167,7 +66,11 @@ class TurnTaking:
     """The floor in one session. Feed it frames; do what it decides, in order."""
 
     def __init__(
-        self, settings: TurnSettings, speech_threshold: float, eagerness: Eagerness | None = None
+        self,
+        settings: TurnSettings,
+        speech_threshold: float,
+        eagerness: Eagerness | None = None,
+        policy: TurnPolicy = AUTOMATIC,
     ) -> None:
         self.state = State.LISTENING
         self.floor = Floor.FREE
@@ -183,8 +86,7 @@ class TurnTaking:
         """Probability that the turn is over; 0 while the user speaks."""
         self.agent_said = ""
         """The agent's words that the user answers, or speaks over. Set from outside."""
-        self.threshold = THRESHOLD[eagerness or settings.eagerness]
-        """Of `over`, for a commit."""
+        self.policy = policy
         self.held = False
         """Push to talk: the user keeps the floor, whatever the silence says."""
 
@@ -192,7 +94,8 @@ class TurnTaking:
         self._start = ms_to_samples(settings.start_ms)
         self._stop = ms_to_samples(settings.stop_ms)
         self._longest = round(settings.max_utterance_s * RATE)
-        self._barge_in = settings.barge_in
+        self._settings = settings
+        self.set_eagerness(eagerness)
         self._quiet = round(settings.quiet_s * RATE)
         self._pauses: deque[float] = deque(maxlen=KNOWN_PAUSES)
         self._voiced = 0
@@ -200,16 +103,16 @@ class TurnTaking:
         self._held_since = 0
         """Onset of the speech that made the agent pause, in samples."""
         self._words: str | None = None
-        """Of the open utterance, by the latest look or transcript."""
+        """Of the open utterance, by the latest transcript, interim or not."""
         self._echo = False
         """They were the agent's own."""
-        self._looking = False
-        self._looked_at = 0
-        """When the last look was asked for, in samples."""
-        self._looked_in = 0
+        self._interim_asked = False
+        self._interim_at = 0
+        """When the last interim transcript was asked for, in samples."""
+        self._interim_voiced = 0
         """Samples of speech that it had to go by; `_voiced` at that time."""
         self._wordless = False
-        """A look that had enough to go by found no words: a hum."""
+        """An interim transcript that had enough to go by found no words: a hum."""
         self._fell_silent = 0
         """Where the silence began that was last trailed, in samples."""
         self._audio: float | None = None
@@ -219,11 +122,16 @@ class TurnTaking:
         self._failed = False
         """The transcript could not be made: the user is owed an apology."""
         self._released = False
-        """The user let go of the button while the utterance was open: it is over."""
+        """The utterance is over: the user let go of the button, or it was completed from outside."""
         self._scores_asked = 0
-        self._quiet_since: int | None = None
-        """Since when the agent waits for an answer; None before it has said anything."""
+        self._quiet_since: int | None = 0
+        """Since when the user is waited for; None while that is not so."""
         self._asked_if_there = False
+
+    def set_eagerness(self, eagerness: Eagerness | None) -> None:
+        """How soon a turn is over; by default the settings'."""
+        self.threshold = THRESHOLD[eagerness or self._settings.eagerness]
+        """Of `over`, for the turn to be complete."""
 
     # What happens.
 
@@ -241,15 +149,15 @@ class TurnTaking:
                 return list(self._wait())  # nothing else can follow; most frames are such
         return list(self._decide())
 
-    def looked(self, text: str | None, *, echo: bool = False) -> list[Decision]:
-        """What the look that was asked for last found; None where it did not come about.
+    def interim(self, text: str | None, *, echo: bool = False) -> list[Decision]:
+        """The interim transcript that was asked for last; None where it did not come about.
 
         With `echo` the words were the agent's own, come back through the microphone, and `text` is empty.
         """
-        self._looking = False
+        self._interim_asked = False
         if text is not None and self._text is None:
             self._words, self._echo = text, echo
-            self._wordless = not text and self._looked_in >= ms_to_samples(ENOUGH_MS)
+            self._wordless = not text and self._interim_voiced >= ms_to_samples(ENOUGH_MS)
         return list(self._weigh_barge_in())
 
     def scored(self, audio: float) -> list[Decision]:
@@ -274,10 +182,19 @@ class TurnTaking:
             return []
         self.held = pressed
         self._released = not pressed and self.state is not State.LISTENING
+        self.user_is_there()
+        return list(self._agent(Input.MEANT) if pressed else self._decide())
+
+    def complete(self) -> list[Decision]:
+        """The user's turn is over, if one is open: a client says so, or no audio comes any more."""
+        self._released = self.state is not State.LISTENING
+        return list(self._decide())
+
+    def user_is_there(self) -> None:
+        """The user did something, if without speaking: typed, or used the button."""
         self._asked_if_there = False
         if self._quiet_since is not None:
             self._quiet_since = self.now
-        return list(self._agent(Input.MEANT) if pressed else self._decide())
 
     def agent_takes_floor(self) -> None:
         """A response has begun."""
@@ -302,7 +219,7 @@ class TurnTaking:
             yield from self._user(Input.SPEECH)
         match self.state:
             case State.SPEAKING:
-                yield from self._look()
+                yield from self._ask_for_interim()
             case State.TRAILING:
                 yield from self._trail(silence, ended)
             case State.LISTENING:
@@ -320,7 +237,7 @@ class TurnTaking:
         self._failed = False
         match given:
             case Input.SPEECH:
-                self._looking = False  # what is still being looked at is no longer all
+                self._interim_asked = False  # what is still being transcribed is no longer all
                 first = self.now - self.run
                 if before is State.LISTENING:
                     self.opened = first
@@ -328,9 +245,9 @@ class TurnTaking:
                     self._words, self._echo, self._wordless = None, False, False
                 elif not self.held:  # with the button held, a pause says nothing of this speaker's manner
                     self._pauses.append(samples_to_ms(first - self._fell_silent))
-                self._looked_at = self.now
+                self._interim_at = self.now
                 yield Onset(first)
-                if self._barge_in and not self.held and self.floor is Floor.AGENT:
+                if self._may_interrupt and not self.held and self.floor is Floor.AGENT:
                     self._held_since = first
                     yield from self._agent(Input.SPEECH)
             case Input.SILENCE:
@@ -340,7 +257,6 @@ class TurnTaking:
                 yield Prepare(self.last_speech)
             case Input.OVER:
                 self._released = False
-                self._quiet_since, self._asked_if_there = None, False
 
     def _agent(self, given: Input) -> Iterator[Decision]:
         """An input to the agent's side."""
@@ -355,24 +271,24 @@ class TurnTaking:
             case Input.MEANT:
                 yield Interrupt()
 
-    def _look(self) -> Iterator[Decision]:
+    def _ask_for_interim(self) -> Iterator[Decision]:
         """See to it that the words are known while the user speaks."""
-        if self._looking:
+        if self._interim_asked:
             return
         if self.floor is Floor.FREE:
-            # Not in a pause: it may be the end, and then the transcript of it must not wait for a look.
-            due = self.run > 0 and self.now - self._looked_at >= ms_to_samples(PARTIAL_EVERY_MS)
+            # Not in a pause: it may be the end, and then the transcript of it must not wait for an interim one.
+            due = self.run > 0 and self.now - self._interim_at >= ms_to_samples(PARTIAL_EVERY_MS)
         else:
-            due = self._voiced >= ms_to_samples(FIRST_LOOK_MS) and (
-                self._words is None or self.now - self._looked_at >= ms_to_samples(LOOK_EVERY_MS)
+            due = self._voiced >= ms_to_samples(FIRST_INTERIM_MS) and (
+                self._words is None or self.now - self._interim_at >= ms_to_samples(INTERIM_EVERY_MS)
             )
         if due:
-            self._looking, self._looked_at, self._looked_in = True, self.now, self._voiced
-            yield Look()
+            self._interim_asked, self._interim_at, self._interim_voiced = True, self.now, self._voiced
+            yield TranscribeInterim()
 
     def _trail(self, silence: int, ended: bool) -> Iterator[Decision]:
         """Weigh whether the turn is over; `ended` says that it is."""
-        if self.held and not ended:
+        if (self.held or not self.policy.automatic) and not ended:
             return
         if ended:
             self.over = 1.0
@@ -380,7 +296,7 @@ class TurnTaking:
             asked = self._scores_asked
             if asked < len(SCORE_AT_MS) and silence >= ms_to_samples(SCORE_AT_MS[asked]):
                 self._scores_asked += 1
-                yield Score()
+                yield InferEndOfTurn()
             self.over = probability(self._evidence(silence))
         if self._text is None:
             return
@@ -394,8 +310,11 @@ class TurnTaking:
             if ignored:
                 yield Discard()
             else:
+                self._quiet_since, self._asked_if_there = None, False
                 yield from self._agent(Input.MEANT)
-                yield Commit()
+                yield Complete()
+                if self.policy.answer or self._failed:
+                    yield Answer()
 
     def _evidence(self, silence: int) -> Evidence:
         return Evidence(
@@ -418,7 +337,7 @@ class TurnTaking:
 
     def _weigh_barge_in(self) -> Iterator[Decision]:
         """Over the agent: stop it, or let it go on."""
-        if self.floor is Floor.FREE or not (self._barge_in or self.held):
+        if self.floor is Floor.FREE or not (self._may_interrupt or self.held):
             return
         if self.state is State.LISTENING:
             meant: bool | None = False
@@ -440,6 +359,10 @@ class TurnTaking:
         ):
             return None
         return not known and self.run > 0 and self._voiced >= ms_to_samples(ENOUGH_MS)
+
+    @property
+    def _may_interrupt(self) -> bool:
+        return self._settings.barge_in and self.policy.interrupt
 
     def _is_backchannel(self) -> bool:
         """Whether the user only shows that they listen. In reply to a question it is an answer."""

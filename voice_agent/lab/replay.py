@@ -9,19 +9,19 @@ import numpy as np
 
 from voice_agent.audio import FRAME, RATE, Pcm16, frames, ms_to_samples
 from voice_agent.config import Eagerness, Settings
-from voice_agent.dialogue.end_of_turn import LONGEST_MS, Evidence
-from voice_agent.dialogue.listening import PREROLL
-from voice_agent.dialogue.turn_taking import (
-    Commit,
+from voice_agent.dialogue.decisions import (
+    Complete,
     Decision,
     Discard,
-    Look,
+    InferEndOfTurn,
     Onset,
     Prepare,
-    Score,
-    State,
-    TurnTaking,
+    TranscribeInterim,
 )
+from voice_agent.dialogue.end_of_turn import LONGEST_MS, Evidence
+from voice_agent.dialogue.floor import State
+from voice_agent.dialogue.listening import PREROLL
+from voice_agent.dialogue.turn_taking import TurnTaking
 from voice_agent.stages.endpoint import Endpoint, NoEndpoint, SmartTurn
 from voice_agent.stages.transcriber import FasterWhisper, Transcriber
 from voice_agent.stages.vad import Vad, build_vad
@@ -135,7 +135,7 @@ class Ear:
 class _Question:
     """What an engine is asked, about the utterance from `start` to `end`, in samples."""
 
-    asked_by: type[Prepare] | type[Score]
+    asked_by: type[Prepare] | type[InferEndOfTurn]
     start: int
     end: int
 
@@ -148,7 +148,7 @@ class _Answers:
         self._pcm = pcm
         self._after = {
             Prepare: ms_to_samples(delays.transcript_ms),
-            Score: ms_to_samples(delays.score_ms),
+            InferEndOfTurn: ms_to_samples(delays.score_ms),
         }
         self._texts: dict[_Question, str] = {}
         self._scores: dict[_Question, float] = {}
@@ -200,7 +200,7 @@ class _Pass:
                 self._note()
 
     async def _answer(self, question: _Question) -> None:
-        if question.asked_by is Score:
+        if question.asked_by is InferEndOfTurn:
             self._carry_out(self._turns.scored(await self._answers.score(question)))
         else:
             text = await self._answers.text(question)
@@ -211,12 +211,12 @@ class _Pass:
             match decision:
                 case Onset():
                     self._open.clear()
-                case Look():
-                    self._carry_out(self._turns.looked(None))  # live transcripts are no evidence
-                case Prepare() | Score():
+                case TranscribeInterim():
+                    self._carry_out(self._turns.interim(None))  # live transcripts are no evidence
+                case Prepare() | InferEndOfTurn():
                     start = max(0, self._turns.opened - PREROLL, self._heard_until)
                     self._open.append(_Question(type(decision), start - start % FRAME, self._turns.now))
-                case Commit():
+                case Complete():
                     self._result.decisions.append(self._turns.now / RATE)
                     self._close_utterance()
                 case Discard():

@@ -10,7 +10,7 @@ from fastapi import WebSocket, WebSocketDisconnect, status
 from starlette.types import Message
 
 from voice_agent.agent import Agent, Refused
-from voice_agent.dialogue.session import ClientTooSlow
+from voice_agent.dialogue.outbox import ClientTooSlow
 from voice_agent.transports.websocket import EXTENSION, ReceiveAll
 
 log = logging.getLogger(__name__)

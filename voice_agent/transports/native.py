@@ -17,6 +17,7 @@ from voice_agent.dialogue.events import (
     Pong,
     ResponseAudio,
     ResponseEnded,
+    ResponseMade,
     ResponsePaused,
     ResponseResumed,
     ResponseStarted,
@@ -29,7 +30,8 @@ from voice_agent.dialogue.events import (
     TurnTimeline,
     UserTranscript,
 )
-from voice_agent.dialogue.session import Session, SessionOptions
+from voice_agent.dialogue.options import SessionOptions
+from voice_agent.dialogue.session import Session
 from voice_agent.errors import VoiceAgentError
 from voice_agent.stages.generator.request import Message
 from voice_agent.transports.closing import Closed, exchange, hold, receive, receive_all, sending
@@ -183,7 +185,7 @@ async def _read(socket: WebSocket, session: Session, first: ClientMessage | Pcm1
             try:
                 going = going and await _take(session, _decode(message))
             except BadMessage as bad:
-                session.report(SessionError(bad.code, str(bad)))
+                await session.report(SessionError(bad.code, str(bad)))
 
 
 def _joined(messages: Sequence[str | bytes]) -> Iterator[str | bytes]:
@@ -211,7 +213,7 @@ async def _take(session: Session, message: ClientMessage | Pcm16) -> bool:
         case Interrupt():
             session.interrupt()
         case Ping():
-            session.report(Pong(message.id, session.now_ms))
+            await session.report(Pong(message.id, session.now_ms))
         case Start():
             raise BadMessage(
                 "late_start", "start: the session has begun; start goes first, on a new connection"
@@ -227,7 +229,7 @@ async def _write(socket: WebSocket, session: Session) -> None:
         async with sending():
             if isinstance(event, ResponseAudio):
                 await socket.send_bytes(event.pcm.astype("<i2", copy=False).tobytes())
-            else:
+            elif not isinstance(event, ResponseMade):
                 await socket.send_json(_message(event))
         if isinstance(event, SessionEnded):
             raise Closed(
@@ -330,5 +332,5 @@ def _message(event: Event) -> dict[str, Any]:
             return {"type": "pong", "id": id, "server_ms": server_ms}
         case SessionEnded(reason):
             return {"type": "ended", "reason": reason}
-        case ResponseAudio():
-            raise TypeError("audio goes out as a binary message")
+        case ResponseAudio() | ResponseMade():
+            raise TypeError(f"{type(event).__name__} is no message of this wire")

@@ -30,7 +30,8 @@ from voice_agent.dialogue.events import (
     ResponseStarted,
     SessionEnded,
 )
-from voice_agent.dialogue.session import Session, SessionOptions
+from voice_agent.dialogue.options import SessionOptions
+from voice_agent.dialogue.session import Session
 from voice_agent.transports.closing import Closed, exchange, hold, receive, receive_all, sending
 
 log = logging.getLogger(__name__)

@@ -1,0 +1,43 @@
+"""What an engine may do to a session, whatever it promises: take so long, and fail in one way."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from prometheus_client import Counter
+
+from voice_agent.errors import StageError, VoiceAgentError
+
+log = logging.getLogger(__name__)
+
+unforeseen: Final = Counter(
+    "voice_agent_unforeseen_errors",
+    "Failures of engines and responses that nobody foresaw: faults of the server's.",
+)
+
+GRACE_S: Final = 1.0
+"""How much longer an engine is waited for than it may take: it notices by itself first, and can say more."""
+
+
+@asynccontextmanager
+async def engine_call(stage: str, timeout_s: float, setting: str = "") -> AsyncIterator[None]:
+    """For waiting for the engine of a stage within; `setting` is where `timeout_s` comes from.
+
+    Raises:
+        StageError: it took `GRACE_S` longer than `timeout_s`, or failed in a way that nobody foresaw, which is logged.
+    """
+    scope = asyncio.timeout(timeout_s + GRACE_S)
+    try:
+        async with scope:
+            yield
+    except VoiceAgentError:
+        raise
+    except Exception as error:  # a fault of the engine's, which is no reason to end the conversation
+        if isinstance(error, TimeoutError) and scope.expired():
+            named = f" (VOICE_AGENT_{setting})" if setting else ""
+            raise StageError(stage, f"the {stage} gave nothing for {timeout_s:g} s{named}") from None
+        log.exception("the %s failed in a way that nobody foresaw", stage)
+        unforeseen.inc()
+        raise StageError(stage, f"the {stage} failed; the server's log tells why") from error

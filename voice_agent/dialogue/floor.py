@@ -1,0 +1,77 @@
+"""The states of both sides of a conversation, as data: what moves them, and where to."""
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Final
+
+
+class State(Enum):
+    """Of the user's side of the conversation."""
+
+    LISTENING = auto()
+    """Nobody's utterance is open."""
+    SPEAKING = auto()
+    """The user is speaking."""
+    TRAILING = auto()
+    """The user fell silent; the utterance is open until it is complete or discarded."""
+
+
+class Floor(Enum):
+    """Of the agent's side."""
+
+    FREE = auto()
+    """The agent is silent."""
+    AGENT = auto()
+    """The agent is answering."""
+    HELD = auto()
+    """The agent stopped in the middle, until it is known what the user wants."""
+
+
+class Input(Enum):
+    """What moves the two."""
+
+    SPEECH = auto()
+    """Speech has lasted `start_ms`, or over the agent `BARGE_IN_MS`."""
+    SILENCE = auto()
+    """Silence has lasted `stop_ms`, the utterance reached its longest, or the button was released."""
+    OVER = auto()
+    """The evidence says that the turn is over, the button was released, or there were no words and none follow."""
+    TAKEN = auto()
+    """A response has begun."""
+    YIELDED = auto()
+    """It has ended."""
+    MEANT = auto()
+    """What the user says over the agent is meant to stop it; or they pressed the button."""
+    NOT_MEANT = auto()
+    """It is not: a noise, an "mm-hm", our own echo."""
+
+
+TRANSITIONS: Final[dict[State, dict[Input, State]]] = {
+    State.LISTENING: {Input.SPEECH: State.SPEAKING},
+    State.SPEAKING: {Input.SILENCE: State.TRAILING},
+    State.TRAILING: {Input.SPEECH: State.SPEAKING, Input.OVER: State.LISTENING},
+}
+"""Which inputs count in which state of the user, and where they lead; any other leaves it as it is."""
+
+FLOOR_TRANSITIONS: Final[dict[Floor, dict[Input, Floor]]] = {
+    Floor.FREE: {Input.TAKEN: Floor.AGENT},
+    Floor.AGENT: {Input.SPEECH: Floor.HELD, Input.MEANT: Floor.FREE, Input.YIELDED: Floor.FREE},
+    Floor.HELD: {Input.MEANT: Floor.FREE, Input.NOT_MEANT: Floor.AGENT, Input.YIELDED: Floor.FREE},
+}
+"""The same for the floor. `SPEECH` is the input that moves both."""
+
+
+@dataclass(frozen=True, slots=True)
+class TurnPolicy:
+    """What follows of itself from what the user does."""
+
+    automatic: bool = True
+    """Whether a silence can end the user's turn; if not, only `Session.complete_turn` and the button do."""
+    answer: bool = True
+    """Whether a turn that is over is answered; if not, only when `Session.respond` says so."""
+    interrupt: bool = True
+    """Whether speech over a reply can stop it."""
+
+
+AUTOMATIC: Final = TurnPolicy()
+"""What a client gets that asks for nothing else."""

@@ -1,0 +1,110 @@
+"""The text of one reply: the model asked, and asked again where that helps, as one stream."""
+
+import logging
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from typing import Final
+
+from voice_agent.dialogue.bounds import engine_call
+from voice_agent.errors import ContextTooLong, StageError
+from voice_agent.stages.generator import Generator
+from voice_agent.stages.generator.deltas import Delta, Finish, FinishReason, TextDelta, ToolCallDelta
+from voice_agent.stages.generator.request import Request
+
+log = logging.getLogger(__name__)
+
+SHARES: Final = (1.0, 0.5, 0.25, 0.0)
+"""How much of the history the model is sent, attempt by attempt, where it says that it was too long."""
+
+MOST_CHARACTERS: Final = 20_000
+"""Of one reply: twenty minutes of speech. For endpoints that do not know llm.max_tokens."""
+
+
+class Reply:
+    """Asks the model once. A reply that says nothing is an error: there is always something to hear or to see."""
+
+    def __init__(
+        self, generator: Generator, request: Callable[[float], Request], timeout_s: float, share: float = 1.0
+    ) -> None:
+        """`request` gives what to ask with a share (0 to 1) of the history; `share` of it is asked with first.
+
+        `timeout_s` bounds every wait for the next words, whatever the model does meanwhile.
+        """
+        self.share = share
+        """Of the history, that fitted."""
+        self.finish: FinishReason | None = None
+        """Why the model ended; None until it has."""
+        self._generator = generator
+        self._request = request
+        self._timeout_s = timeout_s
+
+    @property
+    def cut_short(self) -> bool:
+        """Whether the text ended in the midst of it."""
+        return self.finish == "length"
+
+    async def text(self) -> AsyncGenerator[str, None]:
+        """The words, as they are written.
+
+        Raises:
+            StageError: the model failed, said nothing, or took too long.
+        """
+        characters, words = 0, False
+        async with aclosing(self._deltas()) as deltas:
+            while True:
+                async with engine_call("generator", self._timeout_s, "LLM__TURN_TIMEOUT_S"):
+                    text = await self._next_text(deltas)
+                if text is None:
+                    break
+                characters, words = characters + len(text), words or not text.isspace()
+                yield text
+                if characters > MOST_CHARACTERS:
+                    log.warning(
+                        "%s wrote %d characters: no more are taken", self._generator.model, characters
+                    )
+                    self.finish = "length"
+                    break
+        if not words:
+            raise StageError("generator", self._why_empty())
+
+    async def _next_text(self, deltas: AsyncGenerator[Delta, None]) -> str | None:
+        """None at the end."""
+        async for delta in deltas:
+            match delta:
+                case TextDelta(text):
+                    return text
+                case Finish(reason):
+                    self.finish = reason
+                    return None
+                case ToolCallDelta(name=name) if name:
+                    log.warning("%s calls %.40r, which it was not offered", self._generator.model, name)
+        return None
+
+    async def _deltas(self) -> AsyncGenerator[Delta, None]:
+        """Of the first attempt whose history is not too long for the model."""
+        for share in (share for share in SHARES if share <= self.share):
+            self.share = share
+            try:
+                async with aclosing(self._generator.stream(self._request(share))) as deltas:
+                    async for delta in deltas:
+                        yield delta
+                return
+            except ContextTooLong as error:
+                if share == SHARES[-1]:
+                    raise
+                log.warning("asking again with less of the conversation: %s", error)
+
+    def _why_empty(self) -> str:
+        model = self._generator.model
+        match self.finish:
+            case "length":
+                return (
+                    f"{model} used up llm.max_tokens (VOICE_AGENT_LLM__MAX_TOKENS) without a word for the user: "
+                    "raise it, or have the model think less"
+                )
+            case "tool_calls":
+                return f"{model} only wants to call a function, and it was offered none"
+            case "content_filter":
+                return f"{model}'s endpoint withheld the reply (content_filter)"
+            case _:
+                return f"{model} gave an empty reply"
