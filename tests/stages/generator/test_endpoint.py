@@ -99,6 +99,14 @@ def test_it_says_where_conversations_go(
     assert not any("secret" in found for found in shown)
 
 
+def test_the_doctor_names_what_is_missing_and_goes_on() -> None:
+    findings = list(examine(Settings(llm=LlmSettings(engine="openai"))))
+    assert [finding.what for finding in findings if "VOICE_AGENT_LLM__BASE_URL" in finding.found] == [
+        "engines"
+    ]
+    assert findings[-1].what == "port"
+
+
 async def test_the_log_says_it_at_the_start(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     async with serving(says("Hi.")) as endpoint, asking(endpoint) as generator:
