@@ -104,6 +104,7 @@ class ScriptedGenerator:
     """Streams that were begun and not closed."""
     model: str = "scripted"
     instructions: str = "Be brief."
+    destination: str = "conversations go nowhere"
 
     async def start(self) -> None: ...
 

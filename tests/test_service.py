@@ -185,7 +185,7 @@ def test_the_page_and_the_figures_are_served(server: Server, questions: list[Rec
         assert count and float(count[1]) >= 1, step
     assert re.search(r"voice_agent_sessions.* 0\.0", metrics)
     assert "voice_agent_event_loop_lag_seconds_bucket" in metrics
-    assert "what is said stays on this machine: " in server.log.read_text()
+    assert "conversations stay on this machine " in server.log.read_text()
     turns = [line for line in server.log.read_text().splitlines() if '"event": "turn"' in line]
     assert turns
     assert json.loads(turns[-1][turns[-1].index("{") :])["first_audio_sent_ms"] > 0

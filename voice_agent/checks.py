@@ -25,7 +25,7 @@ def check(settings: Settings, generator: Generator) -> None:
     """
     _check_transcriber(settings.stt)
     if isinstance(generator, OpenAIGenerator):
-        _check_endpoint(generator.url)
+        _check_endpoint(generator.endpoint.url)
     else:
         _check_embedded(settings.llm)
     if settings.tts.engine == "xtts":

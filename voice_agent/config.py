@@ -190,21 +190,26 @@ class LlmSettings(Section):
     api_key: SecretStr | None = None
     """`OPENAI_API_KEY` is honoured."""
     model: str | None = None
-    """By default what the endpoint offers first, or the embedded model."""
+    """By default the first for chat that the endpoint offers, or the embedded model."""
     system_prompt: str | None = None
     """In place of the built-in instructions for speech."""
     temperature: float | None = Field(None, ge=0, le=2)
     """By default 0.7 for an API, and 0.3 for the embedded model."""
     max_tokens: PositiveInt = 200
     """Longest reply."""
+    # Somebody waits on the line. A second attempt still fits, after one that was silent.
+    turn_timeout_s: PositiveFloat = 15.0
+    """Longest wait for the next words of a reply, all attempts, a model's thoughts and a restart of the embedded
+    llama.cpp included; then the user hears an apology."""
     first_token_timeout_s: PositiveFloat = 10.0
-    """Longest wait for the reply to begin."""
+    """Longest wait for the reply to begin, in one attempt."""
     token_timeout_s: PositiveFloat = 10.0
     """Longest wait between two tokens."""
-    turn_timeout_s: PositiveFloat = 15.0
-    """Longest wait for the next words of a reply, attempts and thoughts included; then the user hears an apology."""
     retries: int = Field(2, ge=0)
-    """Attempts after the first, as long as no token has come."""
+    """Attempts after the first, as long as no text has come and `turn_timeout_s` is not over."""
+    # A model of tens of gigabytes off a disk takes minutes, and some servers begin anew when the client leaves.
+    warm_up_timeout_s: PositiveFloat = 300.0
+    """Longest wait for an endpoint's model to load, when the server starts."""
     extra_body: dict[str, Any] = Field(default_factory=dict)
     """Fields added to each request as they are, such as {"reasoning_effort": "none"}."""
     threads: PositiveInt | None = None

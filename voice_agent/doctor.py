@@ -17,7 +17,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from voice_agent.address import Address
-from voice_agent.client.connection import is_loopback
 from voice_agent.config import Settings, load_settings
 from voice_agent.config_sources import config_file
 from voice_agent.errors import SettingsError, VoiceAgentError
@@ -101,7 +100,6 @@ def _engines(settings: Settings) -> "Engines":
 
 
 def _chosen(settings: Settings, engines: "Engines") -> Iterator[Finding]:
-    from voice_agent.destination import destination
     from voice_agent.stages.generator.openai_api import OpenAIGenerator
 
     yield Finding("Whisper", "ok", f"{settings.stt.model}, faster-whisper {version('faster-whisper')}")
@@ -109,7 +107,7 @@ def _chosen(settings: Settings, engines: "Engines") -> Iterator[Finding]:
         yield Finding("LLM", "ok", f"an API, with the openai client {version('openai')}")
     else:
         yield Finding("LLM", "ok", f"{engines.generator.model}, embedded llama.cpp {version('xllamacpp')}")
-    yield Finding("what is said", "ok", destination(engines.generator, settings.llm))
+    yield Finding("privacy", "ok", engines.generator.destination)
     yield _voice(settings)
 
 
@@ -142,15 +140,16 @@ def _endpoint(generator: "Generator") -> Iterator[Finding]:
 
     if not isinstance(generator, OpenAIGenerator):
         return
-    url = f"{generator.url.rstrip('/')}/models"
+    endpoint = generator.endpoint
+    url = f"{endpoint.shown.rstrip('/')}/models"
     try:
         answer = httpx.get(
-            url,
-            headers={"Authorization": f"Bearer {generator.key}"},
+            f"{endpoint.url.rstrip('/')}/models",
+            headers={"Authorization": f"Bearer {endpoint.key}"},
             timeout=5,
-            trust_env=not is_loopback(url),  # HTTP_PROXY is for others
+            trust_env=not endpoint.on_this_machine,  # no proxy leads there
         )
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:  # ValueError: a key that is no ASCII
         advice = "Start the server there, or correct VOICE_AGENT_LLM__BASE_URL."
         yield Finding("LLM endpoint", "missing", f"{url}: {error}", advice)
         return
@@ -158,7 +157,7 @@ def _endpoint(generator: "Generator") -> Iterator[Finding]:
         advice = "Set VOICE_AGENT_LLM__API_KEY or OPENAI_API_KEY."
         yield Finding("LLM endpoint", "missing", f"{url} refuses the key", advice)
     elif answer.is_success:
-        yield Finding("LLM endpoint", "ok", f"{generator.url} answers")
+        yield Finding("LLM endpoint", "ok", f"{endpoint.shown} answers")
     else:
         advice = "It may do without a list of models; if not, check VOICE_AGENT_LLM__BASE_URL."
         yield Finding("LLM endpoint", "note", f"{url}: HTTP {answer.status_code}", advice)

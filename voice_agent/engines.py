@@ -10,8 +10,9 @@ from voice_agent.stages import endpoint
 from voice_agent.stages.chunker import Chunker, SentenceChunker
 from voice_agent.stages.endpoint import Endpoint, NoEndpoint, SmartTurn
 from voice_agent.stages.generator import Generator
+from voice_agent.stages.generator.endpoint import is_configured
 from voice_agent.stages.generator.llamacpp import EMBEDDED_MODEL, LlamaCppGenerator
-from voice_agent.stages.generator.openai_api import OpenAIGenerator, configured_key, configured_url
+from voice_agent.stages.generator.openai_api import OpenAIGenerator
 from voice_agent.stages.synthesizer import Synthesizer
 from voice_agent.stages.transcriber import FasterWhisper, Transcriber
 from voice_agent.stages.vad import Vad, build_vad
@@ -102,7 +103,7 @@ def needed_weights(settings: Settings) -> list[str]:
     names = [f"whisper-{settings.stt.model}"]
     if settings.turn.detector == "smart-turn":
         names.append(endpoint.WEIGHTS)
-    if isinstance(build_generator(settings.llm, settings.models), LlamaCppGenerator):
+    if not _uses_api(settings.llm):
         names.append(settings.llm.model or EMBEDDED_MODEL)
     match settings.tts.engine:
         case "piper":
@@ -122,9 +123,10 @@ def build_generator(settings: LlmSettings, models: ModelsSettings) -> Generator:
     """The engine that the settings ask for; with `auto` the API where a base URL or a key is set.
 
     Raises:
-        SettingsError: the API is asked for, but neither is set.
+        SettingsError: the API is asked for, but neither is set; or the URL or a proxy can't be used.
     """
-    configured = configured_url(settings) or configured_key(settings)
-    if settings.engine == "openai" or (settings.engine == "auto" and configured):
-        return OpenAIGenerator(settings)
-    return LlamaCppGenerator(settings, models)
+    return OpenAIGenerator(settings) if _uses_api(settings) else LlamaCppGenerator(settings, models)
+
+
+def _uses_api(settings: LlmSettings) -> bool:
+    return settings.engine == "openai" or (settings.engine == "auto" and is_configured(settings))

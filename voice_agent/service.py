@@ -49,13 +49,10 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     supervision.forget_dead_workers()  # before our own metrics are there
 
     from voice_agent.agent import Agent
-    from voice_agent.destination import destination
     from voice_agent.engines import Engines
 
     _log_to_stderr()
-    engines = Engines.build(settings)
-    log.info("what is said %s", destination(engines.generator, settings.llm))
-    agent = app.state.agent = Agent(settings, engines)
+    agent = app.state.agent = Agent(settings, Engines.build(settings))
     _drain_on_signals(agent)
     async with agent.running():
         yield

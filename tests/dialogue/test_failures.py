@@ -12,6 +12,7 @@ from voice_agent.dialogue.events import (
     EndReason,
     ResponseAudio,
     ResponseEnded,
+    ResponseMade,
     ResponseStarted,
     ResponseText,
     SessionError,
@@ -21,7 +22,7 @@ from voice_agent.dialogue.options import SessionOptions
 from voice_agent.dialogue.replying import SHARES, Reply
 from voice_agent.dialogue.responder import MOST_DISCARDED
 from voice_agent.errors import ContextTooLong, StageError
-from voice_agent.stages.generator.deltas import Delta, Finish, TextDelta, ThoughtDelta, ToolCallDelta
+from voice_agent.stages.generator.deltas import Delta, Finish, Retract, TextDelta, ThoughtDelta, ToolCallDelta
 from voice_agent.stages.generator.request import Message
 from voice_agent.urgency import Speculation
 
@@ -384,3 +385,29 @@ async def test_an_engine_that_fails_as_nobody_foresaw_does_not_end_the_session(
         assert {event.code for event in caller.all(SessionError)} == {f"{stage}_failed"}
         await caller.say(speech(500), silence(1500))
         assert (await caller.until(ResponseEnded, 2)).reason == "completed"
+
+
+@pytest.mark.parametrize("prepared", [True, False])
+async def test_a_thought_that_was_taken_for_the_reply_is_taken_back(prepared: bool) -> None:
+    """`So I should greet.</think>Hello.`, of an endpoint whose template opened the thought."""
+    script = Script(speculation=Speculation(4 if prepared else 0))
+    thought: list[Delta | Exception | float] = [
+        TextDelta("So I should greet."),
+        *([] if prepared else [TextDelta(" That will do. And "), 2.0]),  # by then some of it was heard
+        Retract(),
+        TextDelta("Hello."),
+        Finish("stop"),
+    ]
+    script.generator.replies = [thought, "Hello there.", "Fine."]
+    async with calling(script) as caller:
+        await caller.ask()
+        await caller.until(ResponseMade)
+        ends = len(caller.all(ResponseEnded))
+        assert (await caller.until(ResponseEnded, ends + 1)).heard == "Hello there."
+        caller.session.read("and now?")
+        await caller.until(ResponseEnded, ends + 2)
+    assert [event.heard for event in caller.all(ResponseEnded)] == (
+        ["Hello there.", "Fine."] if prepared else ["", "Hello there.", "Fine."]
+    )
+    assert not caller.all(SessionError)
+    assert [message.content for message in script.generator.asked[-1]][2:] == ["Hello there.", "and now?"]

@@ -194,6 +194,18 @@ def test_an_endpoint_that_is_no_url_is_a_failed_source(
     assert "not a url can't be reached" in fails(models)
 
 
+@pytest.mark.parametrize("proxy", ["http://127.0.0.1:9", "socks5://127.0.0.1:9", "nonsense://"])
+def test_no_proxy_leads_to_a_mirror_on_this_machine(
+    proxy: str, hub: Hub, use: Use, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, proxy)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    use(entry(HUGGING_FACE))
+    hub.files[HUB_PATH] = CONTENT
+    assert (ensure("tiny", directory=models) / FILE).read_bytes() == CONTENT
+
+
 def test_the_hubs_own_offline_switch_is_honoured(
     hub: Hub, use: Use, models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,13 +1,11 @@
 """The connection: audio and commands out, events in, replies to the player."""
 
 import asyncio
-import ipaddress
 import json
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, Final, Self
-from urllib.parse import urlsplit
 
 import numpy as np
 from websockets.asyncio.client import ClientConnection, connect
@@ -18,6 +16,7 @@ from voice_agent.client.messages import Error, Pause, Ready, ServerError, parse
 from voice_agent.client.player import Player
 from voice_agent.client.wire import Arrived
 from voice_agent.errors import VoiceAgentError
+from voice_agent.loopback import is_loopback
 
 OUTPUT_RATE: Final = 24_000
 """Rate of the replies unless the caller asks for another, hertz."""
@@ -211,14 +210,6 @@ class Client:
     async def _acknowledge(self) -> None:
         for response, ms in self.player.progress(asyncio.get_running_loop().time()):
             await self._send({"type": "played", "response": response, "ms": ms})
-
-
-def is_loopback(url: str) -> bool:
-    """Whether it is on this machine: then no proxy is asked."""
-    host = urlsplit(url).hostname or ""
-    with suppress(ValueError):
-        return ipaddress.ip_address(host).is_loopback
-    return host == "localhost"
 
 
 def reason(error: Exception) -> str:

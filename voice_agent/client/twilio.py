@@ -17,12 +17,12 @@ from voice_agent.client.connection import (
     OPEN_TIMEOUT_S,
     NoServerError,
     closing,
-    is_loopback,
     reason,
 )
 from voice_agent.client.messages import Id, Ready, ResponseEnded, ResponseStarted, ServerError, ServerEvent
 from voice_agent.client.player import Player
 from voice_agent.client.wire import Arrived
+from voice_agent.loopback import is_loopback
 
 LINE_RATE: Final = 8000
 OVER_S: Final = 0.7

@@ -8,7 +8,7 @@ from typing import Final
 from voice_agent.dialogue.bounds import engine_call
 from voice_agent.errors import ContextTooLong, StageError
 from voice_agent.stages.generator import Generator
-from voice_agent.stages.generator.deltas import Delta, Finish, FinishReason, TextDelta, ToolCallDelta
+from voice_agent.stages.generator.deltas import Delta, Finish, FinishReason, Retract, TextDelta, ToolCallDelta
 from voice_agent.stages.generator.request import Request
 
 log = logging.getLogger(__name__)
@@ -18,6 +18,10 @@ SHARES: Final = (1.0, 0.5, 0.25, 0.0)
 
 MOST_CHARACTERS: Final = 20_000
 """Of one reply: twenty minutes of speech. For endpoints that do not know llm.max_tokens."""
+
+
+class Retracted(StageError):  # noqa: N818 - it says what
+    """What was said so far was a thought: ask again. The generator knows this endpoint better from now on."""
 
 
 class Reply:
@@ -47,6 +51,7 @@ class Reply:
         """The words, as they are written.
 
         Raises:
+            Retracted: what was given so far was none of them.
             StageError: the model failed, said nothing, or took too long.
         """
         characters, words = 0, False
@@ -76,6 +81,8 @@ class Reply:
                 case Finish(reason):
                     self.finish = reason
                     return None
+                case Retract():
+                    raise Retracted("generator", f"{self._generator.model} said what was a thought")
                 case ToolCallDelta(name=name) if name:
                     log.warning("%s calls %.40r, which it was not offered", self._generator.model, name)
         return None

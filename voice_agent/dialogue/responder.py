@@ -206,7 +206,11 @@ class Responder:
 
     async def _run(self, response: Response) -> None:
         try:
-            self._end(response, await response.run(self._fail))
+            reason = await response.run(self._fail)
+            if response.failure and self.current is response:
+                self._make_anew(response)
+            else:
+                self._end(response, reason)
         except Exception:  # a fault of ours: it ends the response, and not the conversation
             log.exception("session %s: a response failed in a way that nobody foresaw", self._session)
             unforeseen.inc()
@@ -217,6 +221,15 @@ class Responder:
                 self._end(response, "failed")
                 if response.remembered:
                     self.say(self._phrases().no_answer, response.timeline)
+
+    def _make_anew(self, response: Response) -> None:
+        """What was said of it was no reply: drop what was not heard, forget the rest, and ask again."""
+        log.warning("session %s: %s", self._session, response.failure)
+        response.spoken.forget()
+        timeline = Timeline(self._session, response.timeline.last_speech, response.timeline.turn)
+        self._end(response, "interrupted")
+        timeline.mark("end_of_turn", self._clock())
+        self.answer(timeline)
 
     def _clean_up(self, response: Response, _: asyncio.Task[None]) -> None:
         response.close()

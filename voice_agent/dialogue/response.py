@@ -19,6 +19,7 @@ from voice_agent.dialogue.events import (
     ResponseTextEnded,
 )
 from voice_agent.dialogue.playback import Playback
+from voice_agent.dialogue.replying import Retracted
 from voice_agent.dialogue.spoken_text import SpokenChunk, SpokenText
 from voice_agent.dialogue.timeline import Timeline
 from voice_agent.errors import StageError, VoiceAgentError
@@ -109,7 +110,7 @@ class Response:
         self.playback = playback(self._audio)
         self.remembered = remembered
         self.failure: StageError | None = None
-        """Why it could not be made, if it failed before it was committed: then it ended without a word."""
+        """Why it is to be made anew: it failed before it was committed, or what was said was a thought."""
         self.begun = asyncio.get_running_loop().time()
         """On the loop's clock."""
         self._source = source
@@ -169,6 +170,9 @@ class Response:
         try:
             await self._say(self._source, remembered=self.remembered)
             self._tell(ResponseMade(self.id))
+        except Retracted as error:
+            self.failure = error
+            return "failed"
         except VoiceAgentError as error:
             failure = as_stage_error(error)
             if not self._committed.is_set():

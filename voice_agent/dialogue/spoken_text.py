@@ -69,6 +69,11 @@ class SpokenText:
         self.chunks.append(chunk)
         return chunk
 
+    def forget(self) -> None:
+        """The model is not to be told of any of it."""
+        for chunk in self.chunks:
+            chunk.remembered = False
+
     @property
     def text(self) -> str:
         """All that was given to the voice so far, heard or not."""

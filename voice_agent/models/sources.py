@@ -28,6 +28,7 @@ from typing import IO, Final
 
 import httpx
 
+from voice_agent.loopback import is_loopback
 from voice_agent.models.catalog import Archives, File, HuggingFace, Piece, Weights
 
 log = logging.getLogger(__name__)
@@ -121,6 +122,7 @@ def _from_hugging_face(source: HuggingFace, wanted: Sequence[File], here: Partia
         follow_redirects=True,
         timeout=httpx.Timeout(READ_S, connect=CONNECT_S),
         headers={"accept-encoding": "identity"},
+        trust_env=not is_loopback(endpoint),  # no proxy leads to a mirror on this machine
     ) as client:
         for file in wanted:
             try:
@@ -144,7 +146,7 @@ def _probe(endpoint: str) -> str | None:
 
     def ask() -> None:
         try:
-            httpx.head(endpoint, timeout=CONNECT_S)
+            httpx.head(endpoint, timeout=CONNECT_S, trust_env=not is_loopback(endpoint))
             outcome[0] = None
         except Exception as error:  # whatever it is (a bad proxy, a bad URL), it is the reason
             outcome[0] = _words(error)

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -11,12 +11,15 @@ from typing import Any, Final
 from pydantic import SecretStr
 
 from voice_agent.config import LlmSettings, ModelsSettings
-from voice_agent.errors import StageError
+from voice_agent.errors import StageError, VoiceAgentError
 from voice_agent.models import catalog, ensure
 from voice_agent.stages.generator.deltas import Delta
-from voice_agent.stages.generator.llamacpp_server import SLOTS, LlamaCppServer, Slots
+from voice_agent.stages.generator.failures import is_broken
+from voice_agent.stages.generator.llamacpp_server import SLOTS, LlamaCppServer
 from voice_agent.stages.generator.openai_api import OpenAIGenerator
+from voice_agent.stages.generator.reply import is_output
 from voice_agent.stages.generator.request import Request
+from voice_agent.stages.generator.slots import Slots
 
 log = logging.getLogger(__name__)
 
@@ -40,15 +43,29 @@ EMBEDDED_MODEL: Final = "qwen2.5-coder-0.5b-instruct"
 second sooner on two cores (docs/latency.md), but what it says is seldom an answer."""
 
 
+PAUSES_S: Final = (0.0, 1.0, 2.0, 5.0, 10.0)
+"""Before llama.cpp is started again: one after the other while it does not start, or does not live for `SETTLED_S`."""
+SETTLED_S: Final = 60.0
+NOTICED_S: Final = 0.5
+"""How much later than its connections the end of a process may be noticed."""
+ATTEMPTS: Final = 2
+"""Times that a turn is asked: once more, if llama.cpp ended under the first. A third would as well."""
+
+
 class LlamaCppGenerator:
-    """A GGUF model under an embedded llama.cpp, which is started again after a crash."""
+    """A GGUF model under an embedded llama.cpp, which is started again as soon as it ends by itself.
+
+    One task owns the process, whatever becomes of the turns that wait for it.
+    """
 
     model: str
     instructions: str
+    destination: str
 
     def __init__(self, settings: LlmSettings, models: ModelsSettings) -> None:
         self.model = settings.model or EMBEDDED_MODEL
         self.instructions = settings.system_prompt or SMALL_SYSTEM_PROMPT
+        self.destination = f"conversations stay on this machine (embedded llama.cpp, {self.model})"
         self._settings = settings.model_copy(
             update={
                 "model": self.model,
@@ -58,68 +75,158 @@ class LlamaCppGenerator:
             }
         )
         self._models = models
-        self._server: LlamaCppServer | None = None
-        self._client: OpenAIGenerator | None = None
         self._slots = Slots(SLOTS)
-        self._starting = asyncio.Lock()
+        self._server: LlamaCppServer | None = None
+        self._keeper: asyncio.Task[None] | None = None
+        self._client: asyncio.Future[OpenAIGenerator] | None = None
+        """Of the process that runs, or of the next to; an error where that could not be started."""
+        self._trouble = ""
+        """Why there is none, in words for whoever waited in vain."""
 
     async def start(self) -> None:
         """See `Generator`."""
         await self.close()  # of an attempt before
-        gguf = await asyncio.to_thread(self._weights)
-        self._server = LlamaCppServer(
-            gguf,
-            name=self.model,
-            context_tokens=self._settings.context_tokens,
-            threads=self._settings.threads,
-        )
-        await self._running(self._server)
+        log.info("%s", self.destination)
+        self._client = client = asyncio.get_running_loop().create_future()
+        self._keeper = asyncio.create_task(self._keep(), name="llama.cpp's keeper")
+        try:
+            await asyncio.wait({client})  # the keeper bounds it
+            client.result()
+        except BaseException:
+            await self.close()
+            raise
 
     async def stream(self, request: Request) -> AsyncGenerator[Delta, None]:
         """See `Generator`."""
-        if self._server is None:
-            raise StageError("generator", "the embedded language model is not started, or closed already")
-        client = await self._running(self._server)
-        with self._slots.take(request.messages) as slot:
-            async with aclosing(client.stream(request, {"id_slot": slot})) as deltas:
-                async for delta in deltas:
-                    yield delta
+        turn_at = asyncio.get_running_loop().time() + self._settings.turn_timeout_s
+        for attempt in range(1, ATTEMPTS + 1):
+            running = await self._running(turn_at)
+            client, began = running.result(), False
+            with self._slots.take(request.messages) as slot:
+                deltas = client.stream(request, {"id_slot": slot}, turn_at=turn_at)
+                try:
+                    async with aclosing(deltas):
+                        async for delta in deltas:
+                            began = began or is_output(delta)
+                            yield delta
+                    return
+                except StageError as error:
+                    if await self._is_running(running, error):
+                        raise
+                    if began or attempt == ATTEMPTS:
+                        what = "in the middle of the reply" if began else "twice before the reply began"
+                        raise StageError("generator", f"llama.cpp ended {what}: {self._trouble}") from error
 
     async def close(self) -> None:
-        """See `Generator`."""
-        client, server = self._client, self._server
-        self._client = self._server = None
-        if client:
-            await client.close()
-        if server:
-            await server.close()
+        """See `Generator`. Works at any time, also while it starts."""
+        keeper, client = self._keeper, self._client
+        self._keeper = self._client = None
+        if client and not client.done():
+            client.set_exception(
+                StageError("generator", "the embedded language model was closed while it started")
+            )
+        if keeper:
+            keeper.cancel()
+            await asyncio.wait({keeper})  # it ends the process, in bounded time
 
-    async def _running(self, server: LlamaCppServer) -> OpenAIGenerator:
-        """The client of the server, which is started first if it does not run."""
-        async with self._starting:
-            if self._client and server.running:
-                return self._client
-            if self._client:
-                log.error("llama.cpp ended by itself; starting it again")
-                await self._client.close()
-            await server.start()
-            endpoint = {
-                "base_url": server.base_url,
-                "api_key": SecretStr(server.api_key),
-                "model": self.model,
-            }
-            # llama.cpp says that it keeps the connection, and closes it after each stream: a request that comes
-            # at once goes into the void. Another connection on loopback costs nothing.
-            self._client = OpenAIGenerator(self._settings.model_copy(update=endpoint), keep_alive_s=0)
-            # Each slot reads the instructions now, so that the first turn there finds them read.
-            await self._client.start([{"id_slot": slot, "max_tokens": 1} for slot in range(SLOTS)])
-            return self._client
+    async def _running(self, turn_at: float) -> "asyncio.Future[OpenAIGenerator]":
+        """The client of the process that runs, which is waited for, if need be until `turn_at`.
+
+        Raises:
+            StageError: it could not be started, or not in time.
+        """
+        client = self._client
+        if client is None:
+            raise StageError("generator", "the embedded language model is not started, or closed already")
+        now = asyncio.get_running_loop().time()
+        await asyncio.wait({client}, timeout=max(0.0, turn_at - now))
+        if not client.done():
+            raise StageError(
+                "generator",
+                f"llama.cpp, which is being started again, was not ready within {self._settings.turn_timeout_s:g} s "
+                f"(VOICE_AGENT_LLM__TURN_TIMEOUT_S). {self._trouble}",
+            )
+        client.result()
+        return client
+
+    async def _is_running(self, client: "asyncio.Future[OpenAIGenerator]", error: StageError) -> bool:
+        """Whether the process that `client` speaks to is still there after `error`."""
+        if self._client is client and self._server and is_broken(error):
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._server.ended(), NOTICED_S)
+        await asyncio.sleep(0)  # the keeper notices first
+        return self._client is client
+
+    async def _keep(self) -> None:
+        """Start llama.cpp, and do so again whenever it ends, until this is cancelled."""
+        server: LlamaCppServer | None = None
+        try:
+            gguf = await asyncio.to_thread(self._weights)
+            self._server = server = LlamaCppServer(
+                gguf,
+                name=self.model,
+                context_tokens=self._settings.context_tokens,
+                threads=self._settings.threads,
+            )
+            await self._serve(server)
+        except VoiceAgentError as error:
+            self._give_up(error)
+        except Exception as error:
+            log.exception("llama.cpp can't be kept running")
+            self._give_up(StageError("generator", f"llama.cpp can't be kept running: {error}"))
+        finally:
+            if server:
+                await server.close()
+
+    async def _serve(self, server: LlamaCppServer) -> None:
+        """Raises what keeps it from starting the first time; later it is tried again and again."""
+        clock = asyncio.get_running_loop().time
+        client: OpenAIGenerator | None = None
+        ran, failures = False, 0
+        try:
+            while True:
+                begun = clock()
+                try:
+                    await server.start()
+                    if client:
+                        await client.close()
+                    client = self._client_of(server)
+                    # Each slot reads the instructions now, so that the first turn there finds them read.
+                    await client.warm_up([{"id_slot": slot, "max_tokens": 1} for slot in range(SLOTS)])
+                except StageError as error:
+                    if not ran:
+                        raise
+                    self._trouble = str(error)
+                else:
+                    ran = True
+                    assert self._client
+                    self._client.set_result(client)
+                    code = await server.ended()
+                    self._client = asyncio.get_running_loop().create_future()
+                    self._trouble = f"It ended by itself (code {code}); its last words: {server.last_words}"
+                failures = failures + 1 if clock() - begun < SETTLED_S else 1
+                pause = PAUSES_S[min(failures, len(PAUSES_S)) - 1]
+                log.error("llama.cpp is started again in %g s. %s", pause, self._trouble)
+                await asyncio.sleep(pause)
+        finally:
+            if client:
+                await client.close()
+
+    def _client_of(self, server: LlamaCppServer) -> OpenAIGenerator:
+        endpoint = {"base_url": server.base_url, "api_key": SecretStr(server.api_key)}
+        # llama.cpp says that it keeps the connection, and closes it after each stream: a request that comes
+        # at once goes into the void. Another connection on loopback costs nothing.
+        return OpenAIGenerator(self._settings.model_copy(update=endpoint), keep_alive_s=0)
+
+    def _give_up(self, error: VoiceAgentError) -> None:
+        if self._client and not self._client.done():
+            self._client.set_exception(error)
 
     def _weights(self) -> Path:
         """The GGUF file that the settings name, fetched if need be."""
         name = self.model
         if name.endswith(".gguf"):
-            if not (file := Path(name).expanduser()).is_file():
+            if not (file := Path(name).expanduser()).exists():
                 raise StageError("generator", f"VOICE_AGENT_LLM__MODEL={name}: no such file")
             return file
         offered = {entry.name: entry.files[0].path for entry in catalog().values()}

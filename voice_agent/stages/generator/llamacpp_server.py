@@ -9,24 +9,27 @@ standard input is a pipe that closes when the owner dies, and Linux kills it eve
 import asyncio
 import ctypes
 import json
+import logging
 import os
 import secrets
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import asdict, dataclass
-from itertools import takewhile
 from pathlib import Path
 from typing import Final, Self
 
 from voice_agent.errors import StageError
 
+log = logging.getLogger(__name__)
+
 LOAD_TIMEOUT_S: Final = 120.0
 """Longest wait for the weights; 1.1 GB off a slow disk, on a busy machine, takes a good part of it."""
 SLOTS: Final = 4
 """Replies generated at once; each has its own context, and more wait their turn."""
+CLOSE_TIMEOUT_S: Final = 5.0
+"""Longest wait for a process that was killed; one that hangs in the kernel is left to it."""
 CACHE_MIB: Final = 256
 """Bound on what llama.cpp keeps of conversations that lost their slot to another; its own is 8 GiB."""
 _TAIL_BYTES: Final = 4096
@@ -64,43 +67,6 @@ def default_prompt_threads() -> int:
     Twenty new tokens of a turn took 200 to 300 ms on two cores, and 350 to 410 on one (Qwen2.5-Coder-0.5B).
     """
     return min(4, os.cpu_count() or 1)
-
-
-class Slots:
-    """Which conversation each of the server's slots holds, so that its next turn finds it there.
-
-    Left to itself the server gives a request to the slot whose last prompt is most like it. Conversations
-    that begin with the same instructions then push each other out of one slot while the rest stand empty,
-    and every turn reads its whole history again (the third turns of three conversations: 72 to 82 tokens and
-    1.4 s on a busy machine; 22 tokens and 0.2 s where a slot was kept).
-    """
-
-    def __init__(self, count: int) -> None:
-        self._held: list[Sequence[object]] = [()] * count
-        self._free = list(range(count))
-        """Least recently used first."""
-
-    @contextmanager
-    def take(self, messages: Sequence[object]) -> Iterator[int]:
-        """The free slot that holds most of `messages`, else the one longest unused; -1 where all are busy."""
-        if not self._free:
-            yield -1  # the server queues it
-            return
-        slot = max(
-            self._free, key=lambda slot: _shared(self._held[slot], messages)
-        )  # max: the first of equals
-        self._free.remove(slot)
-        self._held[slot] = tuple(messages)
-        try:
-            yield slot
-        finally:
-            self._free.append(slot)
-
-
-def _shared(held: Sequence[object], messages: Sequence[object]) -> int:
-    """Messages that both begin with; the instructions alone, which all have, count for none."""
-    same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(held, messages, strict=False)))
-    return same if same > 1 else 0
 
 
 class LlamaCppServer:
@@ -144,11 +110,22 @@ class LlamaCppServer:
         """The process, where there is one."""
         return self._process.pid if self._process else None
 
+    @property
+    def last_words(self) -> str:
+        """The end of what the process wrote, in one line."""
+        return " ".join(self._tail.decode(errors="replace").split()) or "none"
+
+    async def ended(self) -> int:
+        """Wait until the process, which runs, has ended by itself; gives its exit code, negative for a signal."""
+        assert self._process
+        return await self._process.wait()
+
     async def start(self) -> None:
         """Load the weights and listen; after a crash, do so again on another port.
 
         Raises:
-            StageError: llama.cpp could not load the file or ended; the message holds the last it wrote.
+            StageError: llama.cpp could not load the file, or ended, or no process could be made; the message
+                holds the last it wrote.
         """
         await self.close()
         try:
@@ -157,20 +134,28 @@ class LlamaCppServer:
         except TimeoutError:
             await self.close()
             raise self._failure(f"did not load within {LOAD_TIMEOUT_S:.0f} s") from None
+        except (OSError, ValueError) as error:
+            await self.close()
+            raise self._failure(f"could not be started ({error})") from error
         except BaseException:
             await self.close()
             raise
 
     async def close(self) -> None:
-        """End the process. Nothing of it is left when this returns."""
-        if self._process is None:
+        """End the process. Nothing of it is left when this returns, within bounded time."""
+        process, reading = self._process, self._reading
+        self._process = self._reading = None
+        if process is None:
             return
         with suppress(ProcessLookupError):
-            self._process.kill()
-        await self._process.wait()
-        if self._reading:
-            await self._reading
-        self._process = self._reading = None
+            process.kill()
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await process.wait()
+                if reading:
+                    await reading
+        except TimeoutError:
+            log.error("llama.cpp (process %d) was killed and is still there", process.pid)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -180,7 +165,7 @@ class LlamaCppServer:
         await self.close()
 
     async def _launch(self) -> str:
-        self._process = await asyncio.create_subprocess_exec(
+        process = self._process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-P", "-m", __name__),
             stdin=PIPE,
             stdout=PIPE,
@@ -189,14 +174,13 @@ class LlamaCppServer:
             env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             start_new_session=True,  # Ctrl-C is for the service, which may still want a last reply
         )
-        stdin, stdout = self._process.stdin, self._process.stdout
-        assert stdin and stdout
-        self._reading = asyncio.create_task(self._keep_tail(self._process))
-        stdin.write(json.dumps(asdict(self._job)).encode() + b"\n")
-        line = await stdout.readline()
+        assert process.stdin and process.stdout
+        reading = self._reading = asyncio.create_task(self._keep_tail(process))
+        process.stdin.write(json.dumps(asdict(self._job)).encode() + b"\n")
+        line = await process.stdout.readline()
         if not line:
-            await self._process.wait()
-            await self._reading
+            await process.wait()
+            await reading
             raise self._failure("could not load it")
         return f"{json.loads(line)['address'].rstrip('/')}/v1"
 
@@ -207,12 +191,11 @@ class LlamaCppServer:
             self._tail = (self._tail + written)[-_TAIL_BYTES:]
 
     def _failure(self, what: str) -> StageError:
-        tail = self._tail.decode(errors="replace").strip()
         return StageError(
             "generator",
             f"llama.cpp {what}: {self._job.gguf}. Is it a whole GGUF file, and is there memory for "
             f"{self._job.slots} times VOICE_AGENT_LLM__CONTEXT_TOKENS={self._job.context_tokens}? "
-            f"Its last words: {tail or 'none'}",
+            f"Its last words: {self.last_words}",
         )
 
 

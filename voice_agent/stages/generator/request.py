@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from voice_agent.stages.generator.characters import clean
+
 
 @dataclass(frozen=True)
 class ToolCall:
@@ -46,3 +48,41 @@ class Request:
     tool_choice: Literal["auto", "none", "required"] = "auto"
     max_tokens: int | None = None
     """Longest reply; by default the settings'."""
+
+
+def body(request: Request) -> dict[str, Any]:
+    """What `request` is on OpenAI's wire, but for its limit."""
+    said: dict[str, Any] = {"messages": [_message(message) for message in request.messages]}
+    if request.tools:
+        said["tools"] = [
+            {
+                "type": "function",
+                "function": {
+                    "name": tool.name,
+                    "description": tool.description,
+                    "parameters": dict(tool.parameters),
+                },
+            }
+            for tool in request.tools
+        ]
+        said["tool_choice"] = request.tool_choice
+    return said
+
+
+def _message(message: Message) -> dict[str, Any]:
+    # Half a character in what a client typed would fail this request and, in the history, all after it.
+    content = clean(message.content)
+    wire: dict[str, Any] = {"role": message.role, "content": content}
+    if message.tool_calls:
+        wire["content"] = content or None
+        wire["tool_calls"] = [
+            {
+                "id": call.id,
+                "type": "function",
+                "function": {"name": call.name, "arguments": clean(call.arguments)},
+            }
+            for call in message.tool_calls
+        ]
+    if message.tool_call_id is not None:
+        wire["tool_call_id"] = message.tool_call_id
+    return wire

@@ -1,0 +1,121 @@
+"""The endpoint that the settings, or the variables of the `openai` client, name."""
+
+import os
+from dataclasses import dataclass
+from typing import Final, Self
+
+import httpx2
+import openai
+
+from voice_agent.config import LlmSettings
+from voice_agent.errors import SettingsError
+from voice_agent.loopback import is_loopback
+
+OPENAI_URL: Final = "https://api.openai.com/v1"
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where an OpenAI-compatible API is, and what it is asked with."""
+
+    url: str
+    """Its base URL."""
+    key: str
+    """What it is authorised by; an endpoint of one's own often needs none, but the client insists on one."""
+    source: str
+    """What named it, in a person's words."""
+
+    @classmethod
+    def of(cls, settings: LlmSettings) -> Self:
+        """The one that is configured; the settings go before the environment.
+
+        Raises:
+            SettingsError: neither a base URL nor a key is set, or the URL is none.
+        """
+        key, url = configured_key(settings), configured_url(settings)
+        if not (key or url):
+            raise SettingsError(
+                "llm.engine is openai, but there is no endpoint: set VOICE_AGENT_LLM__BASE_URL, "
+                "or OPENAI_API_KEY for OpenAI's own"
+            )
+        if settings.base_url:
+            source = "llm.base_url"
+        elif url:
+            source = "OPENAI_BASE_URL"
+        else:
+            source = "llm.api_key" if settings.api_key else "OPENAI_API_KEY"
+        endpoint = cls(url or OPENAI_URL, key or "none", source)
+        try:
+            httpx2.URL(endpoint.url)
+        except httpx2.InvalidURL as error:
+            raise SettingsError(f"llm.base_url: {endpoint.shown!r} is no URL: {error}") from error
+        return endpoint
+
+    @property
+    def host(self) -> str:
+        """With its port, where the URL has one."""
+        return httpx2.URL(self.url).netloc.decode()
+
+    @property
+    def at_openai(self) -> bool:
+        """Whether it is OpenAI's own."""
+        return httpx2.URL(self.url).host == httpx2.URL(OPENAI_URL).host
+
+    @property
+    def on_this_machine(self) -> bool:
+        """Whether it is reached over loopback."""
+        return is_loopback(self.url)
+
+    @property
+    def shown(self) -> str:
+        """The URL for people to read: without a password in it."""
+        before, at, behind = self.url.rpartition("@")
+        return f"{before.partition('://')[0]}://{behind}" if at else self.url
+
+    @property
+    def destination(self) -> str:
+        """Where conversations go, and why there."""
+        where = f"{self.host}, on this machine" if self.on_this_machine else self.host
+        return f"conversations go to {where} (from {self.source})"
+
+    def client(self, *, keep_alive_s: float) -> openai.AsyncOpenAI:
+        """A client of it, for whose waits the caller sets the bounds.
+
+        Raises:
+            SettingsError: the environment names a proxy that can't be used.
+        """
+        try:
+            http_client = openai.DefaultAsyncHttpx2Client(
+                limits=httpx2.Limits(keepalive_expiry=keep_alive_s),
+                # No proxy leads to this machine; one that can't be used is not even looked at.
+                trust_env=not self.on_this_machine,
+                verify=httpx2.create_ssl_context(),  # SSL_CERT_FILE counts in either case
+            )
+        except (ImportError, ValueError, httpx2.InvalidURL) as error:
+            raise SettingsError(
+                f"the proxy of HTTP_PROXY, HTTPS_PROXY or ALL_PROXY can't be used: {error}; "
+                f"correct it, or exempt {self.host} by NO_PROXY"
+            ) from error
+        return openai.AsyncOpenAI(
+            api_key=self.key,
+            base_url=self.url,
+            max_retries=0,  # its own know neither a first token nor how long a person waits
+            timeout=None,
+            http_client=http_client,
+        )
+
+
+def configured_key(settings: LlmSettings) -> str | None:
+    """The key, of the settings or of the variable that the `openai` client reads."""
+    given = settings.api_key.get_secret_value() if settings.api_key else None
+    return (given or os.environ.get("OPENAI_API_KEY") or "").strip() or None
+
+
+def configured_url(settings: LlmSettings) -> str | None:
+    """The same for the base URL."""
+    return (settings.base_url or os.environ.get("OPENAI_BASE_URL") or "").strip() or None
+
+
+def is_configured(settings: LlmSettings) -> bool:
+    """Whether anything names an endpoint."""
+    return bool(configured_key(settings) or configured_url(settings))
