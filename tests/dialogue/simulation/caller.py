@@ -65,8 +65,8 @@ class Caller:
         self.session = session
         self.held: list[tuple[float, float]] = []
         """When the button was pressed and released."""
-        self.responds = False
-        """Whether the client has asked for a response by itself."""
+        self.asked_at: list[float] = []
+        """When the client asked for a response by itself."""
         self._client = client
         self._transcriber = transcriber
         self._options = options
@@ -145,7 +145,7 @@ class Caller:
             self.session.read(text)
 
     def _respond(self) -> None:
-        self.responds = True
+        self.asked_at.append(self._clock())
         self.session.respond()
 
     def _press_and_release(self) -> None:

@@ -44,7 +44,8 @@ class Held:
     """Nothing was missing on the line, nor did the client lag."""
     held: list[tuple[float, float]] = field(default_factory=list)
     """When the button was pressed and released."""
-    responds: bool = False
+    asked_at: list[float] = field(default_factory=list)
+    """When the client asked for a response by itself."""
     failure: BaseException | None = None
     """Of the session's task."""
     ended_at: float = 0.0
@@ -144,7 +145,7 @@ class Conversation:
         await hosted.end()
         held.ended_after_s = clock() - held.ended_at
         held.requests, self.generator.requests = self.generator.requests, []
-        held.held, held.responds = caller.held, caller.responds
+        held.held, held.asked_at = caller.held, caller.asked_at
         if hosted._task.done() and not hosted._task.cancelled():
             held.failure = hosted._task.exception()
         await asyncio.sleep(0)

@@ -64,12 +64,12 @@ def check(conversation: Conversation) -> None:
         nothing_is_answered_while_the_button_is_held(held)
         every_utterance_with_words_is_answered_at_once(held)
         what_is_told_as_heard_is_text_up_to_there(events)
-        one_apology_is_enough(events)
+        one_apology_is_enough(held)
         assert held.most_waiting <= MOST_BYTES + LARGEST_EVENT
         if held.good:
             what_was_heard_is_what_was_played(held)
         for request in held.requests:
-            the_model_is_asked_properly(request, held.responds)
+            the_model_is_asked_properly(request, bool(held.asked_at))
     assert not +conversation.lots.under_way, conversation.lots.under_way
     speculation = conversation.engines.speculation
     assert not speculation._under_way
@@ -204,12 +204,14 @@ def what_is_told_as_heard_is_text_up_to_there(events: Iterable[Event]) -> None:
                 assert event.heard.startswith(past.strip()), (event, past)
 
 
-def one_apology_is_enough(events: Iterable[Event]) -> None:
-    """For each thing that the user said."""
+def one_apology_is_enough(held: Held) -> None:
+    """For each thing that the user said, or the client asked for."""
     apologies = 0
-    for event in events:
+    for at, event, _ in held.log:
         match event:
             case UserTranscript(final=True) | SpeechStarted():
+                apologies = 0
+            case ResponseStarted() if at in held.asked_at:
                 apologies = 0
             case ResponseText(_, text, _) if text.startswith(APOLOGY):
                 apologies += 1
