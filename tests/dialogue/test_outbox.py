@@ -70,9 +70,9 @@ async def test_other_sessions_have_their_turn_while_much_is_read_and_asked() -> 
     async with open_session(Script().engines(), SETTINGS, SessionOptions()) as session:
         others = asyncio.create_task(take_turns())
         await _ask(session, 1000)
-        assert turns >= 1000 // AT_ONCE
+        assert turns >= 1000 // AT_ONCE - 2
         asked, events = turns, session.events()
         for _ in range(1000):
             await anext(events)
-        assert turns - asked >= 1000 // AT_ONCE - 1
+        assert turns - asked >= 1000 // AT_ONCE - 2
         others.cancel()

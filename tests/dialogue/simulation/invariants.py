@@ -28,11 +28,10 @@ from voice_agent.hosting import END_WITHIN_S
 from voice_agent.stages.generator.request import Message, Request
 
 PHRASE = PHRASES["en"]
-APOLOGY = "Sorry, "
+APOLOGIES = ("I can't think", "I couldn't")
 MANNERS = (
-    APOLOGY,
-    "I can't think",
-    "I couldn't",
+    *APOLOGIES,
+    "Sorry, ",
     "Please try again",
     "Please say it again",
     PHRASE.filler,
@@ -205,17 +204,17 @@ def what_is_told_as_heard_is_text_up_to_there(events: Iterable[Event]) -> None:
 
 
 def one_apology_is_enough(held: Held) -> None:
-    """For each thing that the user said, or the client asked for."""
-    apologies = 0
+    """Of each kind, for each thing that the user said or the client asked for."""
+    said: set[str] = set()
     for at, event, _ in held.log:
         match event:
             case UserTranscript(final=True) | SpeechStarted():
-                apologies = 0
+                said.clear()
             case ResponseStarted() if at in held.asked_at:
-                apologies = 0
-            case ResponseText(_, text, _) if text.startswith(APOLOGY):
-                apologies += 1
-                assert apologies <= 1, event
+                said.clear()
+            case ResponseText(_, text, _) if text.startswith(APOLOGIES):
+                assert text not in said, event
+                said.add(text)
 
 
 def what_was_heard_is_what_was_played(held: Held) -> None:
