@@ -114,6 +114,8 @@ class Session:
         self._tasks = tasks
         self._clock = asyncio.get_running_loop().time
         self._outbox: asyncio.Queue[Event] = asyncio.Queue(OUTBOX)
+        self._taken = asyncio.Event()
+        """Something left the outbox since somebody waited for that."""
         self._cut_off: set[str] = set()
         """Responses that were stopped and whose `ResponseEnded` has not yet gone out."""
 
@@ -185,6 +187,13 @@ class Session:
         """Tell the client of something outside the session, in order with its events."""
         self._emit(event)
 
+    async def room(self) -> None:
+        """Wait until half of the outbox is free. A transport does before it takes a message: what answers it then
+        finds room, so that a client that asks much at once is made to wait, and not called slow."""
+        while self._outbox.qsize() > OUTBOX // 2:
+            self._taken.clear()
+            await self._taken.wait()
+
     @property
     def now_ms(self) -> float:
         """The time on the clock that timelines are on."""
@@ -194,6 +203,7 @@ class Session:
         """What the client is to be told, in order. Nothing of a response that was cut off gets past here."""
         while True:
             event = await self._outbox.get()
+            self._taken.set()
             match event:
                 case ResponseEnded():
                     self._cut_off.discard(event.response)

@@ -43,7 +43,8 @@ from voice_agent.dialogue.events import (
 )
 from voice_agent.dialogue.session import SessionOptions
 from voice_agent.dialogue.timeline import Timeline
-from voice_agent.transports import closing, twilio
+from voice_agent.transports import closing
+from voice_agent.transports.telephony import twilio
 
 RATE = 8000
 PATH = "/telephony/twilio"
