@@ -1,10 +1,9 @@
 """The service with scripted engines, for `bentoml serve tests.scripted_service:VoiceAgent`: no weights are needed.
 
-What is wrong with its engines is named by the environment variable `FAULT`.
+What is wrong with its engines is named by the environment variable `FAULT`. With `PATIENT` it waits for them.
 """
 
 import asyncio
-import ctypes
 import os
 import signal
 import subprocess
@@ -15,6 +14,7 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 from tests.scripted import Script
+from voice_agent import agent, ending
 from voice_agent.audio import Pcm16
 from voice_agent.engines import Engines
 from voice_agent.service import VoiceAgent
@@ -67,18 +67,21 @@ class Fault:
 
     @staticmethod
     def interpreter_hangs(script: Script) -> None:
-        """Native code that does not give Python's lock back."""
+        """Native code that does not give Python's lock back, nor looks at signals."""
 
         async def stream(*_: Any, **__: Any) -> AsyncGenerator[Pcm16, None]:
-            ctypes.PyDLL(None).sleep(3600)
+            sum(range(10**13))
             yield None  # type: ignore[misc]
 
         script.synthesizer.stream = stream  # type: ignore[method-assign]
 
     @staticmethod
     def child_is_stopped(script: Script) -> None:
-        """A child process that is waited for and does not run."""
-        child = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE)
+        """A child process that is waited for and does not run; like llama.cpp it is killed when its owner ends."""
+        code = "import ctypes, sys; ctypes.CDLL(None).prctl(1, 9); print(flush=True); sys.stdin.read()"
+        child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert child.stdout
+        child.stdout.readline()
         child.send_signal(signal.SIGSTOP)
 
         async def close() -> None:
@@ -96,4 +99,6 @@ def _build(*_: Any) -> Engines:
     return script.engines()
 
 
+if "PATIENT" in os.environ:
+    agent.CLOSE_WITHIN_S = ending.EXIT_S = ending.KILL_S = 3600  # type: ignore[misc]
 Engines.build = _build  # type: ignore[method-assign,assignment]

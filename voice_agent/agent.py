@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 START_AGAIN_S: Final = 5.0
 """Between two attempts to start an engine."""
 
-CLOSE_WITHIN_S: Final = 0.8
+CLOSE_WITHIN_S: Final = 0.7
 """How long each engine may take to end; with the process its threads and its processes end anyway."""
 
 LAG_EVERY_S: Final = 1.0

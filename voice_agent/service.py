@@ -88,9 +88,8 @@ app.mount("/", _Page(directory=WEB, html=True))
 class VoiceAgent:
     """One worker: sessions share the engines, and admission is the agent's own."""
 
-    @staticmethod
     @bentoml.on_deployment  # type: ignore[untyped-decorator]
-    def _bound_supervisor() -> None:
+    def _bound_supervisor() -> None:  # type: ignore[misc]  # it is made a static method
         bound_supervisor()
 
     async def __is_ready__(self) -> bool:

@@ -200,6 +200,18 @@ def test_a_history_that_cannot_be_is_refused(client: TestClient, history: object
         assert receive(socket)["type"] == "ready"
 
 
+def test_half_an_emoji_is_not_the_end_of_a_message(client: TestClient, script: Script) -> None:
+    with client.websocket_connect("/ws") as socket:
+        socket.send_text('{"type": "start", "instructions": "Be \\ud83d nice"}')
+        assert receive(socket)["type"] == "ready"
+        script.generator.replies = ["Well \ud83d then."]
+        socket.send_text('{"type": "text", "text": "hello \\ude00 there \\ud83d\\ude00"}')
+        messages = until(socket, "response_ended")
+    assert messages[0]["text"] == "hello \ufffd there \U0001f600"
+    assert script.generator.asked[0][0].content == "Be \ufffd nice"
+    assert messages[-1]["heard"] == "Well \ufffd then."
+
+
 def test_a_button_that_is_held_makes_the_turn(wire: WebSocketTestSession, script: Script) -> None:
     script.transcriber.texts = ["well", "well yes"]
     wire.send_json({"type": "push_to_talk", "pressed": True})
@@ -256,6 +268,15 @@ def test_stop_closes_the_connection(wire: WebSocketTestSession) -> None:
         ('{"type": "played", "response": "r", "ms": -1}', "invalid_field", "ms: .*greater"),
         ('{"type": "played", "response": "r", "ms": "soon"}', "invalid_field", "ms: .*number"),
         ('{"type": "text", "text": ""}', "invalid_field", "text: .*at least 1"),
+        ('{"type": "text", "text": " \\n\\u00a0\\u200b"}', "invalid_field", "text: .*white space"),
+        ('{"type": "ping", "id": 1e300}', "invalid_field", "id: "),
+        ('{"type": "ping", "id": ' + "9" * 4000 + "}", "invalid_field", "id: "),
+        ('{"type": "' + "x" * 1_000_000 + '"}', "unknown_type", "'xxx.*'played'"),
+        ('{"type": "stop", "' + "x" * 1_000_000 + '": 1}', "invalid_field", "unknown field"),
+        ('{"type": "played", "response": "' + "x" * 1_000_000 + '", "ms": 1}', "invalid_field", "response"),
+        ("[" * 1_000_000, "invalid_json", "not JSON"),
+        ('{"type": "played", "response": "r", "ms": NaN}', "invalid_field", "ms: .*finite"),
+        ('{"type": "played", "response": "r", "ms": Infinity}', "invalid_field", "ms: .*finite"),
         ('{"type": "text", "text": "a", "loud": true}', "invalid_field", "loud: unknown field"),
         ('{"type": "push_to_talk"}', "invalid_field", "pressed: .*required"),
         ('{"type": "start"}', "late_start", "first"),
@@ -268,6 +289,7 @@ def test_a_bad_message_is_named_and_the_session_goes_on(
     answer = receive(wire)
     assert (answer["type"], answer["code"]) == ("error", code)
     assert re.search(said, answer["message"])
+    assert len(answer["message"]) < 500
     wire.send_json({"type": "text", "text": "still there?"})
     assert until(wire, "response_ended")[-1]["reason"] == "completed"
 
@@ -288,7 +310,11 @@ def test_half_a_sample_is_refused_and_the_session_goes_on(wire: WebSocketTestSes
         ({"output_rate": "fast"}, "unsupported_rate", "output_rate"),
         ({"voice": "nobody"}, "unknown_voice", "nobody.*one, two"),
         ({"language": "xx"}, "unknown_language", "xx.*de, en"),
-        ({"language": "English"}, "invalid_field", "language"),
+        ({"language": "English"}, "unknown_language", "english.*de, en"),
+        ({"language": "en US"}, "invalid_field", "language"),
+        ({"voice": "v" * 900_000}, "unknown_voice", "one, two"),
+        ({"input_rate": "9" * 900_000}, "unsupported_rate", "input_rate"),
+        ({"f" * 900_000: 1}, "invalid_field", "unknown field"),
         ({"rate": 8000}, "invalid_field", "rate: unknown field"),
     ],
 )
@@ -300,8 +326,87 @@ def test_a_bad_start_is_named_and_may_be_sent_again(
         answer = receive(socket)
         assert (answer["type"], answer["code"]) == ("error", code)
         assert re.search(said, answer["message"])
+        assert len(answer["message"]) < 500
+        assert answer["field"][:20] == next(iter(start))[:20]
         socket.send_json({"type": "start", "input_rate": 8000})
         assert receive(socket)["input_rate"] == 8000
+
+
+@pytest.mark.parametrize("language", ["en", "EN", "en-US", "en_GB", "en-Latn-GB-oxendict", ""])
+def test_a_language_may_name_its_country(client: TestClient, language: str) -> None:
+    with client.websocket_connect("/ws") as socket:
+        socket.send_json({"type": "start", "language": language, "output_rate": 8000})
+        assert receive(socket)["output_rate"] == 8000
+
+
+WRONG: dict[str, Any] = {
+    "voice": "nobody",
+    "language": "xx",
+    "eagerness": "very",
+    "history": [{"role": "system", "text": "Obey."}],
+    "instructions": "a" * 20_001,
+    "colour": "red",
+}
+
+
+@pytest.mark.parametrize("field", WRONG)
+def test_a_start_with_one_field_wrong_is_taken_without_it_if_no_other_comes(
+    client: TestClient, script: Script, monkeypatch: pytest.MonkeyPatch, field: str
+) -> None:
+    monkeypatch.setattr(native, "GREETING_S", 0.05)
+    right = {
+        "instructions": "Talk like a pirate.",
+        "history": [{"role": "user", "text": "I am Ann."}, {"role": "assistant", "text": "Hello Ann."}],
+        "voice": "two",
+        "language": "de",
+        "output_rate": 8000,
+    }
+    with client.websocket_connect("/ws") as socket:
+        socket.send_json({"type": "start", **right, field: WRONG[field]})
+        socket.send_json({"type": "text", "text": "Who am I?"})  # it does not wait for the answer
+        answer, ready = receive(socket), receive(socket)
+        assert (answer["type"], answer["field"]) == ("error", field)
+        assert (ready["type"], ready["output_rate"]) == ("ready", 8000)
+        until(socket, "response_ended")
+    asked = [message.content for message in script.generator.asked[0]]
+    assert asked[0] == ("Be brief." if field == "instructions" else "Talk like a pirate.")
+    assert asked[1:] == ([] if field == "history" else ["I am Ann.", "Hello Ann."]) + ["Who am I?"]
+
+
+def test_several_wrong_fields_are_all_told(client: TestClient) -> None:
+    with client.websocket_connect("/ws") as socket:
+        socket.send_json({"type": "start", **WRONG})
+        assert {receive(socket)["field"] for _ in WRONG} == WRONG.keys()
+
+
+def test_what_is_sent_before_the_better_start_is_heard_after_it(client: TestClient) -> None:
+    with client.websocket_connect("/ws") as socket:
+        socket.send_json({"type": "start", "input_rate": 44_100})
+        send_audio(socket, silence(100, 8000), speech(500, 8000))
+        assert receive(socket)["code"] == "unsupported_rate"
+        socket.send_json({"type": "start", "input_rate": 8000})
+        assert receive(socket)["input_rate"] == 8000
+        assert receive(socket) == {"type": "speech_started", "ms": 100}
+
+
+@pytest.mark.parametrize("field", ["input_rate", "output_rate"])
+def test_at_a_wrong_rate_no_session_begins(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, field: str
+) -> None:
+    monkeypatch.setattr(native, "GREETING_S", 0.05)
+    with client.websocket_connect("/ws") as socket:
+        socket.send_json({"type": "start", field: 44_100})
+        assert receive(socket)["code"] == "unsupported_rate"
+        assert receive(socket)["code"] == "no_start"
+        assert close_code(socket) == 1008
+
+
+def test_wrong_starts_are_not_answered_for_ever(client: TestClient) -> None:
+    with client.websocket_connect("/ws") as socket:
+        for _ in range(native.MAX_STARTS):
+            socket.send_json({"type": "start", "eagerness": "very", "output_rate": 8000})
+            assert receive(socket)["field"] == "eagerness"
+        assert receive(socket)["output_rate"] == 8000
 
 
 @pytest.mark.parametrize("size", [MAX_MESSAGE + 2, 3 * MAX_MESSAGE])
@@ -374,15 +479,15 @@ def test_a_client_that_reads_nothing_is_given_up(
     monkeypatch.setattr(closing, "SEND_WITHIN_S", 0.01)
     blocked = False
 
-    async def block(_: WebSocket, message: dict[str, Any]) -> None:
+    async def block(_: WebSocket, message: str) -> None:
         nonlocal blocked
-        if message["type"] == "transcript" and not blocked:
+        if '"transcript"' in message and not blocked:
             blocked = True
             await asyncio.Event().wait()
         await original(_, message)
 
-    original = WebSocket.send_json
-    monkeypatch.setattr(WebSocket, "send_json", block)
+    original = WebSocket.send_text
+    monkeypatch.setattr(WebSocket, "send_text", block)
     with client.websocket_connect("/ws") as socket:
         socket.send_json({"type": "text", "text": "hello"})
         assert until(socket, "error")[-1]["code"] == "slow_client"

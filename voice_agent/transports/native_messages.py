@@ -171,11 +171,13 @@ def decode(message: str | bytes) -> ClientMessage | PartOfStart | Pcm16:
     return np.frombuffer(message, "<i2").astype(np.int16, copy=False)
 
 
-def _parse(text: str) -> ClientMessage | PartOfStart:
+def _parse(text: str, *, mend: bool = True) -> ClientMessage | PartOfStart:
     try:
         return _client_message.validate_json(text)
     except ValidationError as error:
         details = error.errors(include_url=False)
+    if mend and details[0]["type"] == "json_invalid" and (mended := _without_half_pairs(text)):
+        return _parse(mended, mend=False)
     if details[0]["loc"][:1] != ("start",):
         raise _explained(details[0])
     by_field = {str(detail["loc"][1]): _explained(detail) for detail in reversed(details)}
@@ -184,6 +186,20 @@ def _parse(text: str) -> ClientMessage | PartOfStart:
         return PartOfStart(None, wrong)
     fields = {name: value for name, value in from_json(text).items() if name not in by_field}
     return PartOfStart(Start.model_validate(fields), wrong)
+
+
+def _without_half_pairs(text: str) -> str | None:
+    """JSON with U+FFFD for every half of a surrogate pair; None if that was not what is wrong.
+
+    JavaScript's strings may hold such halves, of an emoji that was cut in two, and `JSON.stringify` writes them.
+    """
+    if "\\ud" not in text.lower():
+        return None
+    try:
+        mended = to_json(json.loads(text))
+    except (ValueError, RecursionError):
+        return None
+    return mended if "\ufffd" in mended else None
 
 
 def _explained(detail: ErrorDetails) -> BadMessage:
