@@ -89,7 +89,7 @@ class VoiceAgent:
     """One worker: sessions share the engines, and admission is the agent's own."""
 
     @bentoml.on_deployment  # type: ignore[untyped-decorator]
-    def _bound_supervisor() -> None:  # type: ignore[misc]  # it is made a static method
+    def _bound_supervisor() -> None:
         bound_supervisor()
 
     async def __is_ready__(self) -> bool:
