@@ -65,7 +65,7 @@ def sessions() -> float:
 
 
 @asynccontextmanager
-async def running(max_sessions: int = 64) -> AsyncIterator[Running]:
+async def running(max_sessions: int = 64, **options: Any) -> AsyncIterator[Running]:
     """A server; at the end nothing of it is left but what the test's own clients hold."""
     script = Script()
     script.generator.delay_s = script.synthesizer.delay_s = script.transcriber.delay_s = 0.0
@@ -93,6 +93,7 @@ async def running(max_sessions: int = 64) -> AsyncIterator[Running]:
         lifespan="off",
         log_config=None,
         timeout_graceful_shutdown=5,
+        **options,
     )
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listening]))

@@ -10,7 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.scripted import Script, silence, speech
 from voice_agent.audio import Pcm16, ms_to_samples
+from voice_agent.config import Settings
+from voice_agent.dialogue.end_of_turn import LONGEST_MS
+from voice_agent.dialogue.events import UserTranscript
+from voice_agent.dialogue.session import Session, SessionOptions, open_session
 from voice_agent.transports.pace import AHEAD_S, LATE_S, PIECE_S, SPEED, Pace
 
 pytestmark = [pytest.mark.looptime, pytest.mark.paced]
@@ -66,6 +71,29 @@ async def test_a_long_silence_on_the_line_is_not_saved_up() -> None:
     assert sum(map(len, heard_at_once)) / RATE == pytest.approx(LATE_S + AHEAD_S, abs=PIECE_S)
 
 
+async def take_finals(session: Session, said: list[str]) -> None:
+    """Keep what the user is taken to have said, turn by turn."""
+    async for event in session.events():
+        if isinstance(event, UserTranscript) and event.final and event.text:
+            said.append(event.text)
+
+
+async def test_each_turn_of_a_call_that_is_sent_at_once_is_a_turn() -> None:
+    script, turns = Script(), 6
+    questions = [f"what is {number} and {number}?" for number in range(turns)]
+    script.transcriber.texts, script.transcriber.delay_s = list(questions), 0.3
+    turn = [speech(1000, RATE), silence(LONGEST_MS + 500, RATE)]
+    call = np.concatenate([silence(500, RATE), *turn * turns])
+    asked: list[str] = []
+    async with open_session(script.engines(), Settings(), SessionOptions(input_rate=RATE)) as session:
+        taking = asyncio.create_task(take_finals(session, asked))
+        async for piece in Pace(RATE).pieces(call):
+            await session.hear(piece)
+        await asyncio.sleep(LONGEST_MS / 1000)
+        taking.cancel()
+    assert asked == questions
+
+
 @given(st.lists(st.tuples(st.floats(0, 3), st.floats(0, 5)), max_size=8))
 def test_nothing_is_lost_or_mixed_up(bursts: list[tuple[float, float]]) -> None:
     async def talk() -> None:
@@ -82,7 +110,6 @@ def test_nothing_is_lost_or_mixed_up(bursts: list[tuple[float, float]]) -> None:
 def run_on_virtual_time(coroutine: Coroutine[Any, Any, None]) -> None:
     loop = looptime.new_event_loop()
     try:
-        with loop.looptime_enabled():
-            loop.run_until_complete(coroutine)
+        loop.run_until_complete(coroutine)
     finally:
         loop.close()
