@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from tests.scripted import Script
-from voice_agent.agent import START_AGAIN_S, Agent, Refused
+from voice_agent.agent import CLOSE_WITHIN_S, START_AGAIN_S, Agent, Refused
 from voice_agent.config import ServerSettings, Settings
 from voice_agent.dialogue.session import SessionOptions
 from voice_agent.errors import SettingsError, StageError
@@ -74,6 +74,29 @@ async def test_a_wrong_setting_is_told_to_who_comes(monkeypatch: pytest.MonkeyPa
         with pytest.raises(Refused, match=r"tts\.voice"):
             async with agent.session(SessionOptions()):
                 pass
+
+
+async def test_an_engine_that_does_not_close_keeps_no_other(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    script, closed = Script(), asyncio.Event()
+
+    async def close() -> None:
+        closed.set()
+
+    async def fail() -> None:
+        raise StageError("generator", "it was not there")
+
+    monkeypatch.setattr(script.endpoint, "close", asyncio.Event().wait)
+    monkeypatch.setattr(script.generator, "close", fail)
+    monkeypatch.setattr(script.synthesizer, "close", close)
+    clock = asyncio.get_running_loop().time
+    async with agent_of(script).running():
+        begun = clock()
+    assert closed.is_set()
+    assert clock() - begun == pytest.approx(CLOSE_WITHIN_S)
+    assert "ScriptedEndpoint did not close" in caplog.text
+    assert "ScriptedGenerator failed to close" in caplog.text
 
 
 async def test_draining_waits_for_the_sessions_but_not_for_ever() -> None:
