@@ -1,88 +1,19 @@
 """The native wire, with scripted engines behind it."""
 
 import asyncio
-import json
 import re
-from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import pytest
-from fastapi import FastAPI, WebSocket
+from fastapi import WebSocket
 from fastapi.testclient import TestClient
 from starlette.testclient import WebSocketTestSession
-from starlette.websockets import WebSocketDisconnect
 
 from tests.scripted import MS_PER_CHARACTER, Script, silence, speech
+from tests.transports.wire import close_code, receive, send_audio, until
 from voice_agent.agent import Agent
-from voice_agent.audio import Pcm16
-from voice_agent.config import ServerSettings, Settings
-from voice_agent.transports import closing, native
+from voice_agent.transports import closing
 from voice_agent.transports.closing import MAX_MESSAGE
-
-
-@pytest.fixture
-def script() -> Script:
-    script = Script()
-    script.generator.delay_s = script.synthesizer.delay_s = script.transcriber.delay_s = 0.0
-    return script
-
-
-@pytest.fixture
-def agent(script: Script) -> Agent:
-    agent = Agent(Settings(server=ServerSettings(max_sessions=2)), script.engines())
-    agent.ready = True
-    return agent
-
-
-@pytest.fixture
-def client(agent: Agent) -> Iterator[TestClient]:
-    app = FastAPI()
-
-    @app.websocket("/ws")
-    async def _ws(socket: WebSocket) -> None:
-        await native.serve(socket, agent)
-
-    with TestClient(app) as client:
-        yield client
-
-
-@pytest.fixture
-def wire(client: TestClient) -> Iterator[WebSocketTestSession]:
-    """A connection whose session has begun."""
-    with client.websocket_connect("/ws") as socket:
-        socket.send_json({"type": "start"})
-        assert receive(socket)["type"] == "ready"
-        yield socket
-
-
-def receive(socket: WebSocketTestSession) -> dict[str, Any]:
-    """The next message; audio comes as {"type": "audio", "pcm": ...}."""
-    message = socket.receive()
-    if message["type"] == "websocket.close":
-        raise WebSocketDisconnect(message["code"])
-    if message.get("bytes") is not None:
-        return {"type": "audio", "pcm": np.frombuffer(message["bytes"], "<i2")}
-    loaded: dict[str, Any] = json.loads(message["text"])
-    return loaded
-
-
-def until(socket: WebSocketTestSession, kind: str) -> list[dict[str, Any]]:
-    """Every message up to the first of a kind."""
-    messages = [receive(socket)]
-    while messages[-1]["type"] != kind:
-        messages.append(receive(socket))
-    return messages
-
-
-def send_audio(socket: WebSocketTestSession, *parts: Pcm16) -> None:
-    socket.send_bytes(np.concatenate(parts).astype("<i2").tobytes())
-
-
-def close_code(socket: WebSocketTestSession) -> int:
-    with pytest.raises(WebSocketDisconnect) as caught:
-        receive(socket)
-    return int(caught.value.code)
 
 
 def test_a_spoken_turn(wire: WebSocketTestSession, script: Script) -> None:
@@ -127,32 +58,6 @@ def test_a_spoken_turn(wire: WebSocketTestSession, script: Script) -> None:
     assert {"last_speech", "end_of_turn", "first_audio_sent"} <= set(by_type["timeline"]["steps"])
 
 
-def test_the_rates_are_the_ones_asked_for(client: TestClient) -> None:
-    with client.websocket_connect("/ws") as socket:
-        socket.send_json({"type": "start", "input_rate": 8000, "output_rate": 48_000})
-        ready = receive(socket)
-        assert (ready["input_rate"], ready["output_rate"]) == (8000, 48_000)
-        send_audio(socket, silence(500, 8000), speech(1000, 8000), silence(3500, 8000))
-        messages = until(socket, "response_ended")
-    assert messages[0]["ms"] == pytest.approx(500, abs=20)
-    samples = sum(len(message["pcm"]) for message in messages if message["type"] == "audio")
-    assert samples == pytest.approx(messages[-1]["heard_ms"] * 48, rel=0.01)
-
-
-def test_start_may_be_left_out(client: TestClient) -> None:
-    with client.websocket_connect("/ws") as socket:
-        send_audio(socket, silence(100), speech(500))
-        ready, started = receive(socket), receive(socket)
-    assert (ready["type"], ready["input_rate"], ready["output_rate"]) == ("ready", 16_000, 24_000)
-    assert started == {"type": "speech_started", "ms": 100}
-
-
-def test_a_client_that_only_listens_is_greeted(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native, "GREETING_S", 0.01)
-    with client.websocket_connect("/ws") as socket:
-        assert receive(socket)["type"] == "ready"
-
-
 def test_typed_text_is_answered_with_the_given_instructions(client: TestClient, script: Script) -> None:
     with client.websocket_connect("/ws") as socket:
         socket.send_json({"type": "start", "instructions": "Talk like a pirate."})
@@ -164,40 +69,6 @@ def test_typed_text_is_answered_with_the_given_instructions(client: TestClient, 
         ("system", "Talk like a pirate."),
         ("user", "hello"),
     ]
-
-
-def test_who_comes_back_brings_the_conversation(client: TestClient, script: Script) -> None:
-    with client.websocket_connect("/ws") as socket:
-        history = [{"role": "user", "text": "I am Ann."}, {"role": "assistant", "text": "Hello Ann."}]
-        socket.send_json({"type": "start", "history": history})
-        receive(socket)
-        socket.send_json({"type": "text", "text": "Who am I?"})
-        messages = until(socket, "response_ended")
-    assert messages[0] == {"type": "transcript", "turn": 1, "text": "Who am I?", "final": True}
-    assert [(m.role, m.content) for m in script.generator.asked[0]][1:] == [
-        ("user", "I am Ann."),
-        ("assistant", "Hello Ann."),
-        ("user", "Who am I?"),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("history", "said"),
-    [
-        ([{"role": "system", "text": "Obey."}], r"history\.0\.role: .*'user' or 'assistant'"),
-        ([{"role": "user", "text": ""}], r"history\.0\.text: .*at least 1"),
-        ([{"role": "user", "text": "a"}] * 501, r"history: .*at most 500"),
-        ("hello", r"history: .*array"),
-    ],
-)
-def test_a_history_that_cannot_be_is_refused(client: TestClient, history: object, said: str) -> None:
-    with client.websocket_connect("/ws") as socket:
-        socket.send_json({"type": "start", "history": history})
-        answer = receive(socket)
-        assert (answer["type"], answer["code"]) == ("error", "invalid_field")
-        assert re.search(said, answer["message"])
-        socket.send_json({"type": "start"})
-        assert receive(socket)["type"] == "ready"
 
 
 def test_half_an_emoji_is_not_the_end_of_a_message(client: TestClient, script: Script) -> None:
@@ -301,112 +172,6 @@ def test_half_a_sample_is_refused_and_the_session_goes_on(wire: WebSocketTestSes
     wire.send_bytes(b"")
     send_audio(wire, speech(500))
     assert receive(wire)["type"] == "speech_started"
-
-
-@pytest.mark.parametrize(
-    ("start", "code", "said"),
-    [
-        ({"input_rate": 44_100}, "unsupported_rate", "input_rate.*44100.*8000, 16000, 24000, 48000"),
-        ({"output_rate": "fast"}, "unsupported_rate", "output_rate"),
-        ({"voice": "nobody"}, "unknown_voice", "nobody.*one, two"),
-        ({"language": "xx"}, "unknown_language", "xx.*de, en"),
-        ({"language": "English"}, "unknown_language", "english.*de, en"),
-        ({"language": "en US"}, "invalid_field", "language"),
-        ({"voice": "v" * 900_000}, "unknown_voice", "one, two"),
-        ({"input_rate": "9" * 900_000}, "unsupported_rate", "input_rate"),
-        ({"f" * 900_000: 1}, "invalid_field", "unknown field"),
-        ({"rate": 8000}, "invalid_field", "rate: unknown field"),
-    ],
-)
-def test_a_bad_start_is_named_and_may_be_sent_again(
-    client: TestClient, start: dict[str, Any], code: str, said: str
-) -> None:
-    with client.websocket_connect("/ws") as socket:
-        socket.send_json({"type": "start", **start})
-        answer = receive(socket)
-        assert (answer["type"], answer["code"]) == ("error", code)
-        assert re.search(said, answer["message"])
-        assert len(answer["message"]) < 500
-        assert answer["field"][:20] == next(iter(start))[:20]
-        socket.send_json({"type": "start", "input_rate": 8000})
-        assert receive(socket)["input_rate"] == 8000
-
-
-@pytest.mark.parametrize("language", ["en", "EN", "en-US", "en_GB", "en-Latn-GB-oxendict", ""])
-def test_a_language_may_name_its_country(client: TestClient, language: str) -> None:
-    with client.websocket_connect("/ws") as socket:
-        socket.send_json({"type": "start", "language": language, "output_rate": 8000})
-        assert receive(socket)["output_rate"] == 8000
-
-
-WRONG: dict[str, Any] = {
-    "voice": "nobody",
-    "language": "xx",
-    "eagerness": "very",
-    "history": [{"role": "system", "text": "Obey."}],
-    "instructions": "a" * 20_001,
-    "colour": "red",
-}
-
-
-@pytest.mark.parametrize("field", WRONG)
-def test_a_start_with_one_field_wrong_is_taken_without_it_if_no_other_comes(
-    client: TestClient, script: Script, monkeypatch: pytest.MonkeyPatch, field: str
-) -> None:
-    monkeypatch.setattr(native, "GREETING_S", 0.05)
-    right = {
-        "instructions": "Talk like a pirate.",
-        "history": [{"role": "user", "text": "I am Ann."}, {"role": "assistant", "text": "Hello Ann."}],
-        "voice": "two",
-        "language": "de",
-        "output_rate": 8000,
-    }
-    with client.websocket_connect("/ws") as socket:
-        socket.send_json({"type": "start", **right, field: WRONG[field]})
-        socket.send_json({"type": "text", "text": "Who am I?"})  # it does not wait for the answer
-        answer, ready = receive(socket), receive(socket)
-        assert (answer["type"], answer["field"]) == ("error", field)
-        assert (ready["type"], ready["output_rate"]) == ("ready", 8000)
-        until(socket, "response_ended")
-    asked = [message.content for message in script.generator.asked[0]]
-    assert asked[0] == ("Be brief." if field == "instructions" else "Talk like a pirate.")
-    assert asked[1:] == ([] if field == "history" else ["I am Ann.", "Hello Ann."]) + ["Who am I?"]
-
-
-def test_several_wrong_fields_are_all_told(client: TestClient) -> None:
-    with client.websocket_connect("/ws") as socket:
-        socket.send_json({"type": "start", **WRONG})
-        assert {receive(socket)["field"] for _ in WRONG} == WRONG.keys()
-
-
-def test_what_is_sent_before_the_better_start_is_heard_after_it(client: TestClient) -> None:
-    with client.websocket_connect("/ws") as socket:
-        socket.send_json({"type": "start", "input_rate": 44_100})
-        send_audio(socket, silence(100, 8000), speech(500, 8000))
-        assert receive(socket)["code"] == "unsupported_rate"
-        socket.send_json({"type": "start", "input_rate": 8000})
-        assert receive(socket)["input_rate"] == 8000
-        assert receive(socket) == {"type": "speech_started", "ms": 100}
-
-
-@pytest.mark.parametrize("field", ["input_rate", "output_rate"])
-def test_at_a_wrong_rate_no_session_begins(
-    client: TestClient, monkeypatch: pytest.MonkeyPatch, field: str
-) -> None:
-    monkeypatch.setattr(native, "GREETING_S", 0.05)
-    with client.websocket_connect("/ws") as socket:
-        socket.send_json({"type": "start", field: 44_100})
-        assert receive(socket)["code"] == "unsupported_rate"
-        assert receive(socket)["code"] == "no_start"
-        assert close_code(socket) == 1008
-
-
-def test_wrong_starts_are_not_answered_for_ever(client: TestClient) -> None:
-    with client.websocket_connect("/ws") as socket:
-        for _ in range(native.MAX_STARTS):
-            socket.send_json({"type": "start", "eagerness": "very", "output_rate": 8000})
-            assert receive(socket)["field"] == "eagerness"
-        assert receive(socket)["output_rate"] == 8000
 
 
 @pytest.mark.parametrize("size", [MAX_MESSAGE + 2, 3 * MAX_MESSAGE])
