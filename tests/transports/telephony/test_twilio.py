@@ -43,7 +43,8 @@ from voice_agent.dialogue.events import (
 )
 from voice_agent.dialogue.options import SessionOptions
 from voice_agent.dialogue.timeline import Timeline
-from voice_agent.transports import closing, twilio
+from voice_agent.transports import closing
+from voice_agent.transports.telephony import twilio
 
 RATE = 8000
 PATH = "/telephony/twilio"
@@ -309,6 +310,23 @@ def test_a_parameter_that_makes_no_sense_is_logged_and_the_call_goes_on(
     assert "no 'nobody', so the default is used; known are one, two" in caplog.text
 
 
+@pytest.mark.parametrize(
+    "parameters", [None, {}, {"voice": 5, "language": ["de"], "instructions": {}, "caller": 7}]
+)
+def test_parameters_that_are_no_text_do_not_fail_a_call(desk: Desk, parameters: object) -> None:
+    with TestClient(app_for(desk)) as client, client.websocket_connect(PATH) as socket:
+        Phone(client, socket).begin(customParameters=parameters)
+        options = desk.calls.get(timeout=WITHIN_S).options
+    assert (options.voice, options.language, options.instructions) == (None, None, None)
+
+
+@pytest.mark.parametrize("language", ["de", "DE", "de-AT", "de_DE"])
+def test_a_language_may_name_its_country(desk: Desk, language: str) -> None:
+    with TestClient(app_for(desk)) as client, client.websocket_connect(PATH) as socket:
+        Phone(client, socket).begin(customParameters={"language": language})
+        assert desk.calls.get(timeout=WITHIN_S).options.language == "de"
+
+
 def test_what_a_parameter_may_hold_in_confidence_is_not_logged(
     desk: Desk, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -409,6 +427,8 @@ def test_only_the_callers_track_is_heard_and_nothing_twice(line: Line) -> None:
         ("[]", "JSON object with an event"),
         ('{"event": "dance"}', "no event 'dance'"),
         ('{"event": 7}', "no event '7'"),
+        ('{"event": "' + "x" * 1_000_000 + '"}', "no event 'xxx"),
+        ('{"event": "media", "media": {"payload": "", "track": "' + "x" * 1_000_000 + '"}}', "of track 'xxx"),
         ('{"event": "media"}', "media: media: Field required"),
         ('{"event": "media", "media": {"payload": "not base64!"}}', "media: payload: "),
         ('{"event": "media", "media": {"payload": "\\u00e9"}}', "media: payload: "),
@@ -430,6 +450,7 @@ def test_a_bad_message_is_logged_once_and_the_call_goes_on(
     logged = [record.message for record in caplog.records]
     assert len(logged) == 1
     assert why in logged[0]
+    assert len(logged[0]) < 500
     line.agent(ResponseStarted("r1", 1), ResponseAudio("r1", ramp(20)))
     assert [message["event"] for message in line.until("mark")] == ["media", "mark"]
     line.send("stop")
