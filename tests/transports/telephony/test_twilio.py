@@ -1,33 +1,33 @@
-"""Twilio's wire: with a session that does as the test says, with scripted engines, and with an independent client."""
+"""Twilio's wire with a session that does as the test says: how a call begins, and what is said in it."""
 
 import asyncio
 import json
 import logging
-import queue
-from base64 import b64decode, b64encode
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Any, cast
+from base64 import b64decode
+from typing import Any
 
 import numpy as np
 import pytest
-import uvicorn
-from fastapi import FastAPI, WebSocket
+from fastapi import WebSocket
 from fastapi.testclient import TestClient
-from starlette.testclient import WebSocketTestSession
-from starlette.websockets import WebSocketDisconnect
-from streamdouble.api import CallReport
-from streamdouble.scenario import Dtmf, Expect, Hangup, Say, Scenario, Wait, WaitFor
-from streamdouble.session import SessionConfig
 
-from tests.scripted import MS_PER_CHARACTER, Script, silence, speech
+from tests.scripted import silence, speech
+from tests.transports.telephony.phone import (
+    PATH,
+    PAUSE,
+    RATE,
+    SID,
+    WITHIN_S,
+    Desk,
+    Line,
+    Phone,
+    app_for,
+    audio,
+    beginning,
+    ramp,
+)
 from voice_agent.agent import Agent
-from voice_agent.audio import Pcm16, frames, ms_to_samples, ulaw_decode, ulaw_encode
-from voice_agent.config import ServerSettings, Settings
-from voice_agent.dialogue.end_of_turn import LONGEST_MS
 from voice_agent.dialogue.events import (
-    Event,
     ResponseAudio,
     ResponseEnded,
     ResponsePaused,
@@ -45,231 +45,6 @@ from voice_agent.dialogue.options import SessionOptions
 from voice_agent.dialogue.timeline import Timeline
 from voice_agent.transports import closing
 from voice_agent.transports.telephony import twilio
-
-RATE = 8000
-PATH = "/telephony/twilio"
-SID = "MZ0123456789abcdef0123456789abcdef"
-WITHIN_S = 10.0
-"""For what happens in another thread: far more than it takes."""
-PAUSE = silence(LONGEST_MS + 100, RATE)
-"""Ends a turn whatever was said."""
-
-
-class StandIn:
-    """A session that says what the test tells it to, and keeps what it is told."""
-
-    id = "stand-in"
-    idle = False
-    idle = False
-
-    def __init__(self, options: SessionOptions) -> None:
-        self.options = options
-        self.heard = silence(0)
-        """Until the last time that `settle` looked."""
-        self.reports: list[tuple[str, float]] = []
-        self.ended = asyncio.Event()
-        self.says: asyncio.Queue[Event] = asyncio.Queue()
-        self._news = asyncio.Condition()
-
-    async def hear(self, pcm: Pcm16) -> None:
-        async with self._news:
-            self.heard = np.concatenate((self.heard, pcm))
-            self._news.notify_all()
-
-    async def until_heard(self, last: Pcm16) -> None:
-        """Until `last` was heard; it is taken off."""
-        async with asyncio.timeout(WITHIN_S), self._news:
-            await self._news.wait_for(lambda: np.array_equal(self.heard[-len(last) :], last))
-            self.heard = self.heard[: -len(last)]
-
-    async def until_ended(self) -> None:
-        async with asyncio.timeout(WITHIN_S):
-            await self.ended.wait()
-
-    def played(self, response: str, ms: float) -> None:
-        self.reports.append((response, ms))
-
-    async def events(self) -> AsyncIterator[Event]:
-        while True:
-            yield await self.says.get()
-
-
-class Desk:
-    """An agent whose sessions are stand-ins."""
-
-    def __init__(self) -> None:
-        self.ready = True
-        self.engines = Script().engines()
-        self.draining = asyncio.Event()
-        self.calls: queue.Queue[StandIn] = queue.Queue()
-
-    @asynccontextmanager
-    async def session(self, options: SessionOptions) -> AsyncIterator[StandIn]:
-        session = StandIn(options)
-        self.calls.put(session)
-        try:
-            yield session
-        finally:
-            session.ended.set()
-
-
-class Phone:
-    """The carrier's end of a call."""
-
-    def __init__(self, client: TestClient, socket: WebSocketTestSession) -> None:
-        self.client = client
-        self.socket = socket
-        self.chunk = 0
-        self.closed_because = ""
-
-    def send(self, event: str, **fields: Any) -> None:
-        self.socket.send_json({"event": event, "sequenceNumber": "7", "streamSid": SID, **fields})
-
-    def begin(self, **stream: Any) -> None:
-        self.send("connected", protocol="Call", version="1.0.0")
-        self.send("start", start=beginning(**stream))
-
-    def media(self, pcm: Pcm16, **fields: Any) -> None:
-        self.chunk += 1
-        payload = b64encode(ulaw_encode(pcm)).decode()
-        self.send("media", media={"track": "inbound", "chunk": str(self.chunk), "payload": payload} | fields)
-
-    def say(self, *parts: Pcm16) -> None:
-        for frame in frames(np.concatenate(parts), twilio.FRAME):
-            self.media(frame)
-
-    def mark(self, name: str) -> None:
-        self.send("mark", mark={"name": name})
-
-    def receive(self) -> dict[str, Any]:
-        message = self.socket.receive()
-        if message["type"] == "websocket.close":
-            self.closed_because = message["reason"]
-            raise WebSocketDisconnect(message["code"])
-        received: dict[str, Any] = json.loads(message["text"])
-        assert received["streamSid"] == SID
-        assert received["event"] in ("media", "mark", "clear")
-        return received
-
-    def until(self, event: str) -> list[dict[str, Any]]:
-        """Every message up to the first of a kind."""
-        messages = [self.receive()]
-        while messages[-1]["event"] != event:
-            messages.append(self.receive())
-        return messages
-
-    def piece(self) -> str:
-        """Audio up to its mark: the mark's name."""
-        name: str = self.until("mark")[-1]["mark"]["name"]
-        return name
-
-    def close_code(self) -> int:
-        with pytest.raises(WebSocketDisconnect) as caught:
-            self.until("nothing")
-        return int(caught.value.code)
-
-    def call(self, what: Any, *arguments: Any) -> Any:
-        """Do something on the server's loop."""
-        assert self.client.portal
-        return self.client.portal.call(what, *arguments)
-
-
-class Line(Phone):
-    """A call to a stand-in session."""
-
-    def __init__(self, client: TestClient, socket: WebSocketTestSession, session: StandIn) -> None:
-        super().__init__(client, socket)
-        self.session = session
-
-    def agent(self, *events: Event) -> None:
-        """The session says this."""
-        for event in events:
-            self.call(self.session.says.put_nowait, event)
-
-    def settle(self) -> None:
-        """Until the server has taken all that the phone sent."""
-        last = ulaw_decode(ulaw_encode(speech(20, RATE)))
-        self.media(last)
-        self.call(self.session.until_heard, last)
-
-
-def beginning(**stream: Any) -> dict[str, Any]:
-    return {
-        "accountSid": "AC00",
-        "streamSid": SID,
-        "callSid": "CA00",
-        "tracks": ["inbound"],
-        "mediaFormat": {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1},
-        "customParameters": {},
-        **stream,
-    }
-
-
-def audio(messages: list[dict[str, Any]]) -> Pcm16:
-    """The audio among some messages."""
-    return ulaw_decode(
-        b"".join(
-            b64decode(message["media"]["payload"]) for message in messages if message["event"] == "media"
-        )
-    )
-
-
-def ramp(ms: float, since_ms: float = 0.0) -> Pcm16:
-    """Audio of which every sample tells where it belongs, after mu-law too."""
-    start = ms_to_samples(since_ms, RATE)
-    where = np.arange(start, start + ms_to_samples(ms, RATE))
-    return ulaw_decode((where % 251).astype(np.uint8).tobytes())
-
-
-@pytest.fixture
-def script() -> Script:
-    script = Script()
-    script.generator.delay_s = script.synthesizer.delay_s = script.transcriber.delay_s = 0.0
-    return script
-
-
-@pytest.fixture
-def agent(script: Script) -> Agent:
-    agent = Agent(Settings(server=ServerSettings(max_sessions=1)), script.engines())
-    agent.ready = True
-    return agent
-
-
-def app_for(agent: Agent | Desk) -> FastAPI:
-    app = FastAPI()
-
-    @app.websocket(PATH)
-    async def _twilio(socket: WebSocket) -> None:
-        await twilio.serve(socket, cast(Agent, agent))
-
-    return app
-
-
-@pytest.fixture
-def client(agent: Agent) -> Iterator[TestClient]:
-    with TestClient(app_for(agent)) as client:
-        yield client
-
-
-@pytest.fixture
-def phone(client: TestClient) -> Iterator[Phone]:
-    """A call that has not begun, to scripted engines."""
-    with client.websocket_connect(PATH) as socket:
-        yield Phone(client, socket)
-
-
-@pytest.fixture
-def desk() -> Desk:
-    return Desk()
-
-
-@pytest.fixture
-def line(desk: Desk) -> Iterator[Line]:
-    """A call that has begun, to a stand-in."""
-    with TestClient(app_for(desk)) as client, client.websocket_connect(PATH) as socket:
-        Phone(client, socket).begin()
-        yield Line(client, socket, desk.calls.get(timeout=WITHIN_S))
-
 
 # How a call begins.
 
@@ -624,156 +399,3 @@ def test_a_carrier_that_takes_nothing_is_given_up(line: Line, monkeypatch: pytes
     monkeypatch.setattr(WebSocket, "send_text", block)
     line.agent(ResponseStarted("r1", 1), ResponseAudio("r1", ramp(20)))
     assert line.close_code() == 1013
-
-
-# With the session that there is.
-
-
-def test_a_spoken_turn(phone: Phone, script: Script) -> None:
-    script.transcriber.texts = ["what time is it", "thanks"]
-    script.generator.replies = ["It is noon.", "Bye."]
-    phone.begin(customParameters={"instructions": "Talk like a pirate."})
-    phone.say(silence(500, RATE), speech(1000, RATE), PAUSE)
-    length = MS_PER_CHARACTER * len("It is noon.") * RATE // 1000
-    reply = silence(0)
-    while len(reply) < length - 8:  # the resampler's own tail
-        messages = phone.until("mark")
-        phone.mark(messages[-1]["mark"]["name"])
-        reply = np.concatenate([reply, audio(messages)])
-    assert len(reply) == pytest.approx(length, abs=8)
-    assert np.abs(reply[200:-200].astype(int) - 1000).max() < 50
-    phone.say(speech(1000, RATE), PAUSE)
-    phone.until("media")
-    first, second = script.generator.asked
-    assert [(m.role, m.content) for m in first] == [
-        ("system", "Talk like a pirate."),
-        ("user", "what time is it"),
-    ]
-    assert [(m.role, m.content) for m in second[2:]] == [("assistant", "It is noon."), ("user", "thanks")]
-
-
-def test_speaking_over_a_reply_clears_it(phone: Phone, script: Script) -> None:
-    script.transcriber.texts = ["hello", "wait stop"]
-    script.generator.replies = ["This is a rather long reply which goes on for a while. " * 3, "Yes?"]
-    phone.begin()
-    phone.say(silence(500, RATE), speech(500, RATE), PAUSE)
-    phone.until("media")
-    phone.say(speech(1000, RATE))
-    phone.until("clear")
-    phone.say(PAUSE)
-    phone.until("media")
-    assert len(script.generator.asked) == 2
-
-
-def test_a_cough_over_a_reply_makes_it_go_on_from_the_sample(
-    phone: Phone, script: Script, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = ulaw_decode(np.random.default_rng(1).bytes(3 * RATE))
-
-    async def speak(*_: Any, **__: Any) -> AsyncIterator[Pcm16]:
-        yield whole
-
-    monkeypatch.setattr(script.synthesizer, "rate", RATE)
-    monkeypatch.setattr(script.synthesizer, "stream", speak)
-    script.transcriber.texts = ["hello", ""]
-    phone.begin()
-    phone.say(silence(500, RATE), speech(500, RATE), PAUSE)
-    before = []
-    for _ in range(5):
-        before += phone.until("mark")
-        phone.mark(before[-1]["mark"]["name"])
-    heard = len(audio(before))
-    phone.say(speech(100, RATE))
-    before += phone.until("clear")
-    assert np.array_equal(audio(before), whole[: len(audio(before))])
-    outstanding = [message["mark"]["name"] for message in before if message["event"] == "mark"][5:]
-    assert outstanding
-    for name in outstanding:
-        phone.mark(name)
-    phone.say(silence(1000, RATE))
-    after = phone.until("mark")
-    [since] = [at for at in range(len(whole)) if np.array_equal(audio(after)[:100], whole[at : at + 100])]
-    assert heard <= since < len(audio(before))
-    while len(audio(after)) < len(whole) - since:
-        phone.mark(after[-1]["mark"]["name"])
-        after += phone.until("mark")
-    assert np.array_equal(audio(after), whole[since:])
-
-
-# With a client that is not ours: streamdouble, which checks what it is sent.
-
-Call = Callable[..., Awaitable[CallReport]]
-
-
-@asynccontextmanager
-async def served(agent: Agent) -> AsyncIterator[str]:
-    """Serve an agent in this loop; where its calls go."""
-    started = asyncio.Event()
-
-    class Server(uvicorn.Server):
-        async def startup(self, sockets: Any = None) -> None:
-            await super().startup(sockets)
-            started.set()
-
-    server = Server(uvicorn.Config(app_for(agent), port=0, lifespan="off", log_config=None))
-    serving = asyncio.create_task(server.serve())
-    await started.wait()
-    try:
-        yield f"ws://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}{PATH}"
-    finally:
-        server.should_exit = True
-        await serving
-
-
-def line_frames(*parts: Pcm16) -> list[bytes]:
-    return [ulaw_encode(frame) for frame in frames(np.concatenate(parts), twilio.FRAME)]
-
-
-def nothing_wrong(report: CallReport) -> bool:
-    return not (report.violations or report.result.unknown_events or report.result.warnings)
-
-
-async def test_an_independent_phone_holds_a_conversation(
-    script: Script, agent: Agent, simulated_call: Call
-) -> None:
-    script.generator.replies = ["It is noon."]
-    script.transcriber.texts = ["what time is it?"]
-    question = Say(Path("question"), line_frames(silence(200, RATE), speech(500, RATE)))
-    conversation = Scenario("a question", [question, WaitFor("audio"), WaitFor("quiet")])
-    async with served(agent) as url:
-        report = await simulated_call(url, scenario=conversation, config=SessionConfig(quiet_period_s=0.3))
-    assert nothing_wrong(report)
-    assert len(report.audio_received) == pytest.approx(MS_PER_CHARACTER * len("It is noon.") * 8, abs=8)
-    assert report.result.clears_received == 0
-    assert report.result.marks_echoed == report.result.marks_received != []
-    assert report.metrics.stalls == []
-
-
-async def test_an_independent_phone_interrupts_presses_a_key_and_is_dropped(
-    script: Script, agent: Agent, simulated_call: Call
-) -> None:
-    script.transcriber.texts = ["what time is it?", "wait, what day is it?"]
-    script.generator.replies = ["This is a rather long reply which goes on for a while. " * 3, "Yes?"]
-    question = Say(Path("question"), line_frames(silence(200, RATE), speech(400, RATE)))
-    stop = Say(Path("stop"), line_frames(speech(800, RATE)))
-    steps = [
-        question,
-        WaitFor("audio"),
-        Wait(0.5),
-        Dtmf("5"),
-        stop,
-        WaitFor("clear"),
-        Expect("clear"),
-        Wait(1.5),
-        Hangup(),
-    ]
-    async with served(agent) as url:
-        report = await simulated_call(url, scenario=Scenario("barge-in", steps))
-        async with asyncio.timeout(WITHIN_S):
-            await agent.drain(2 * WITHIN_S)  # the session of the dropped call has ended
-    assert nothing_wrong(report)
-    assert report.result.failed_expectations == []
-    assert len(script.generator.asked) == 2
-    heard = script.generator.asked[1][2]
-    assert (heard.role, heard.content.startswith("This is a")) == ("assistant", True)
-    assert len(heard.content) < 80
