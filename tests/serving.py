@@ -50,10 +50,10 @@ class Server:
             time.sleep(0.1)
         raise TimeoutError(self.log.read_text())
 
-    def status(self, path: str) -> int | None:
+    def status(self, path: str, timeout_s: float = 5.0) -> int | None:
         """HTTP status of a page; None while nothing answers."""
         try:
-            return httpx.get(self.http + path, timeout=5).status_code
+            return httpx.get(self.http + path, timeout=timeout_s).status_code
         except httpx.TransportError:
             return None
 

@@ -7,7 +7,7 @@ from typing import Literal
 import pytest
 
 from tests.scripted import Script
-from voice_agent.agent import START_AGAIN_S, Agent, Refused
+from voice_agent.agent import CLOSE_WITHIN_S, START_AGAIN_S, Agent, Refused
 from voice_agent.config import ServerSettings, Settings, TtsSettings
 from voice_agent.dialogue.events import ResponseStarted, UserTranscript
 from voice_agent.dialogue.options import SessionOptions
@@ -106,6 +106,29 @@ def test_every_engine_with_threads_is_asked_whether_they_hang(
             hanging.setattr(threaded, "_worker", SimpleNamespace(healthy=False))
             assert engines.hung
     assert engines.hung is None
+
+
+async def test_an_engine_that_does_not_close_keeps_no_other(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    script, closed = Script(), asyncio.Event()
+
+    async def close() -> None:
+        closed.set()
+
+    async def fail() -> None:
+        raise StageError("generator", "it was not there")
+
+    monkeypatch.setattr(script.endpoint, "close", asyncio.Event().wait)
+    monkeypatch.setattr(script.generator, "close", fail)
+    monkeypatch.setattr(script.synthesizer, "close", close)
+    clock = asyncio.get_running_loop().time
+    async with agent_of(script).running():
+        begun = clock()
+    assert closed.is_set()
+    assert clock() - begun == pytest.approx(CLOSE_WITHIN_S)
+    assert "ScriptedEndpoint did not close" in caplog.text
+    assert "ScriptedGenerator failed to close" in caplog.text
 
 
 async def test_draining_waits_for_the_sessions_but_not_for_ever() -> None:

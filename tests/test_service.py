@@ -266,6 +266,22 @@ async def test_a_worker_that_is_killed_is_logged_and_replaced_and_nothing_outliv
         Address("127.0.0.1", server.port).check_free()
 
 
+async def test_it_ends_in_time_though_its_language_model_does_nothing_any_more(tmp_path: Path) -> None:
+    with serving(tmp_path, ENVIRONMENT) as server:
+        await asyncio.to_thread(server.wait_until_ready)
+        family = server.family()
+        [model] = [process for process in family if "llamacpp_server" in " ".join(process.cmdline())]
+        async with connect(server.ws, proxy=None) as socket:
+            await socket.send('{"type": "start"}')
+            await socket.recv()
+            model.suspend()
+            await socket.send('{"type": "text", "text": "hello"}')
+            await socket.recv()
+            assert await asyncio.to_thread(server.end, signal.SIGTERM) < STOPS_WITHIN_S
+        _gone, left = psutil.wait_procs(family, timeout=STOPS_WITHIN_S)
+        assert not [process for process in left if process.status() != psutil.STATUS_ZOMBIE]
+
+
 def test_a_wrong_setting_ends_it_with_its_name(server: Server, tmp_path: Path) -> None:
     for flags, said in [
         (["--port", str(server.port)], rf"can't listen on 127\.0\.0\.1:{server.port}: .*in use.*--port"),

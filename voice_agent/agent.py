@@ -21,6 +21,9 @@ log = logging.getLogger(__name__)
 START_AGAIN_S: Final = 5.0
 """Between two attempts to start an engine."""
 
+CLOSE_WITHIN_S: Final = 0.7
+"""How long each engine may take to end; with the process its threads and its processes end anyway."""
+
 LAG_EVERY_S: Final = 1.0
 """How often the event loop's lag is measured."""
 
@@ -85,7 +88,18 @@ class Agent:
                 for task in background:
                     task.cancel()
         self.ready = False
-        await self.engines.close()
+        await self._close_engines()
+
+    async def _close_engines(self) -> None:
+        """All at once, so that one that hangs keeps no other."""
+        closing = {asyncio.create_task(engine.close()): engine for engine in self.engines.all()}
+        done, hanging = await asyncio.wait(closing, timeout=CLOSE_WITHIN_S)
+        for task in hanging:
+            task.cancel()
+            log.error("%s did not close within %.1f s", type(closing[task]).__name__, CLOSE_WITHIN_S)
+        for task in done:
+            if error := task.exception():
+                log.error("%s failed to close", type(closing[task]).__name__, exc_info=error)
 
     def choices(self) -> Choices:
         """What a session may ask for.

@@ -1,6 +1,5 @@
 """The engines that all sessions share, chosen by the settings."""
 
-import asyncio
 from dataclasses import dataclass, field
 from typing import Protocol, Self, runtime_checkable
 
@@ -75,10 +74,6 @@ class Engines:
             if isinstance(engine, Threaded) and not engine.healthy:
                 return f"too many threads of {type(engine).__name__} hang; restart the server"
         return None
-
-    async def close(self) -> None:
-        """Free the engines; no thread or process of theirs is left, but for a thread that hangs."""
-        await asyncio.gather(*(engine.close() for engine in self.all()))
 
 
 def build_synthesizer(settings: Settings) -> Synthesizer:

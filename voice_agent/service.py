@@ -4,16 +4,12 @@ BentoML's supervising process imports this module too. It needs none of the engi
 the worker begins: that is nearly two seconds of the start, and 85 MB.
 """
 
-import asyncio
-import logging
-import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import bentoml
-import uvicorn
 import uvicorn.config
 from fastapi import FastAPI, HTTPException, WebSocket, status
 from fastapi.middleware.cors import CORSMiddleware
@@ -23,6 +19,9 @@ from starlette.types import Scope
 
 from voice_agent import supervision
 from voice_agent.config import load_settings
+from voice_agent.ending import bound_supervisor, bound_uvicorn, drain_on_signals
+from voice_agent.logs import log_to_stderr
+from voice_agent.transports import http
 
 if TYPE_CHECKING:
     from voice_agent.agent import Agent, Choices
@@ -30,15 +29,6 @@ if TYPE_CHECKING:
 _HERE: Final = Path(__file__).parent
 WEB: Final = next(folder for folder in (_HERE / "web", _HERE.parent / "web") if folder.is_dir())
 """The page: in the package where that was installed, beside it in the repository."""
-
-DRAIN_S: Final = 2.0
-"""How long sessions may take to end once they were told that the server ends."""
-
-LOOK_EVERY_S: Final = 0.5
-"""How often uvicorn looks whether it should end."""
-
-log = logging.getLogger("voice_agent")
-
 
 settings: Final = load_settings()  # on import, so that a wrong setting ends `bentoml serve` at once
 
@@ -51,9 +41,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     from voice_agent.agent import Agent
     from voice_agent.engines import Engines
 
-    _log_to_stderr()
+    log_to_stderr()
     agent = app.state.agent = Agent(settings, Engines.build(settings))
-    _drain_on_signals(agent)
+    drain_on_signals(agent)
     async with agent.running():
         yield
 
@@ -71,7 +61,7 @@ async def _ws(socket: WebSocket) -> None:
 
 @app.websocket("/telephony/twilio")
 async def _twilio(socket: WebSocket) -> None:
-    from voice_agent.transports import twilio
+    from voice_agent.transports.telephony import twilio
 
     await twilio.serve(socket, app.state.agent)
 
@@ -108,7 +98,8 @@ class VoiceAgent:
     @staticmethod
     def supervise() -> None:
         """In the supervising process, before there is a worker."""
-        _log_to_stderr()
+        log_to_stderr()
+        bound_supervisor()
         supervision.supervise()
 
     async def __is_ready__(self) -> bool:
@@ -117,44 +108,8 @@ class VoiceAgent:
         return agent is not None and agent.serving
 
 
-async def _main_loop(self: uvicorn.Server) -> None:
-    """uvicorn's own looks ten times a second, which is most of what the server costs while nobody is there."""
-    while not await self.on_tick(0):  # noqa: ASYNC110 - the flag is uvicorn's
-        await asyncio.sleep(LOOK_EVERY_S)
-
-
 # BentoML passes no options on to uvicorn, so they are put where it looks them up.
-uvicorn.Server.main_loop = _main_loop  # type: ignore[method-assign]
+bound_uvicorn()
+uvicorn.config.HTTP_PROTOCOLS["auto"] = "voice_agent.transports.http:Protocol"
 uvicorn.config.WS_PROTOCOLS["auto"] = "voice_agent.transports.websocket:Protocol"
-
-
-def _log_to_stderr() -> None:
-    """BentoML configures its own loggers only."""
-    if not log.handlers:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
-        log.addHandler(handler)
-        log.setLevel(logging.INFO)
-        log.propagate = False
-
-
-def _drain_on_signals(agent: "Agent") -> None:
-    """Tell the sessions before the server closes their sockets, which it does at once.
-
-    The server's own handler is called when they have ended, or have had `DRAIN_S` to.
-    """
-    loop = asyncio.get_running_loop()
-    tasks: set[asyncio.Task[None]] = set()
-
-    async def drain_then(end: object, number: int) -> None:
-        await agent.drain(DRAIN_S)
-        if callable(end):
-            end(number, None)
-
-    def on_signal(number: int, end: object) -> None:
-        if not tasks:
-            task = loop.create_task(drain_then(end, number))
-            tasks.add(task)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal, number, signal.getsignal(number))
+http.Protocol.max_connections = max(http.Protocol.max_connections, 2 * settings.server.max_sessions)

@@ -94,6 +94,7 @@ const NOTICES = {
   },
   unknown_voice: { text: "The server does not have the voice that was chosen: it uses its own." },
   unknown_language: { text: "The server does not hear the language that was chosen: it uses its own." },
+  invalid_field: { text: "The server did not take one of the settings: it uses its own." },
   transcriber_failed: { text: "What you said could not be understood. Please say it again." },
   generator_failed: { text: "The language model failed. Please try again." },
   synthesizer_failed: { text: "The voice failed: this reply could not be spoken." },

@@ -23,7 +23,7 @@ export const OUTPUT_RATE = 24_000;
  *   | {type: "response_ended", response: string, reason: "completed" | "interrupted" | "failed", heard: string}
  *   | {type: "timeline", turn: number, response: string, steps: Steps}
  *   | {type: "pong", id: number}
- *   | {type: "error", code: string, message: string}
+ *   | {type: "error", code: string, message: string, field?: string}
  *   | {type: "ended", reason: string}} ServerMessage
  *
  * @typedef {{type: "played", response: string, ms: number}
@@ -64,11 +64,8 @@ const LINE_IS_DEAD = 4000;
 /** Errors after which the server closes, and what is to be said of it where that is more than "gone". */
 const CLOSING = new Set(["server_full", "not_ready", "slow_client", "internal_error", "shutting_down", "too_large"]);
 const SAID = new Set(["server_full", "not_ready", "slow_client", "internal_error"]);
-/** Choices that a server may refuse, by the code of its error. */
-const REFUSED = /** @type {Record<string, keyof Choices>} */ ({
-  unknown_voice: "voice",
-  unknown_language: "language",
-});
+/** Parts of a `start` that a server may refuse, and that a session can do without. */
+const OPTIONAL = /** @type {const} */ (["voice", "language", "instructions", "history"]);
 
 export class Session {
   /** @type {WebSocket | null} */
@@ -90,7 +87,7 @@ export class Session {
   #congested = false;
   /** What the server said before it closed. */
   #error = { code: "", message: "" };
-  /** @type {Set<keyof Choices>} */
+  /** @type {Set<keyof Choices | "history">} */
   #refused = new Set();
   /** Text and audio that wait for the connection. @type {string[]} */
   #waiting = [];
@@ -174,19 +171,22 @@ export class Session {
   }
 
   #start() {
-    const { history, ...choices } = this.#owner.start();
-    for (const refused of this.#refused) delete choices[refused];
+    /** @type {Partial<ReturnType<Owner["start"]>>} */
+    const wanted = { ...this.#owner.start() };
+    for (const refused of this.#refused) delete wanted[refused];
     const rates = { input_rate: INPUT_RATE, output_rate: OUTPUT_RATE };
-    this.#socket?.send(JSON.stringify({ type: "start", ...rates, ...choices, history }));
+    this.#socket?.send(JSON.stringify({ type: "start", ...rates, ...wanted }));
   }
 
   /** @param {ServerMessage} message */
   #take(message) {
-    const refused = message.type === "error" ? REFUSED[message.code] : undefined;
+    const field = message.type === "error" ? message.field : undefined;
+    const refused = OPTIONAL.find((part) => part === field);
     if (message.type === "ready") {
       this.#attempts = 0;
       this.#become("open");
     } else if (message.type === "error" && refused && this.#state !== "open") {
+      if (this.#refused.has(refused)) return; // said of an earlier start
       this.#refused.add(refused);
       this.#owner.state(this.#state, message.code, message.message);
       this.#start();

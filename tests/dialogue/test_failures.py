@@ -393,11 +393,12 @@ async def test_a_thought_that_was_taken_for_the_reply_is_taken_back(prepared: bo
     script = Script(speculation=Speculation(4 if prepared else 0))
     thought: list[Delta | Exception | float] = [
         TextDelta("So I should greet."),
-        *([] if prepared else [TextDelta(" That will do. And "), 2.0]),  # by then some of it was heard
         Retract(),
         TextDelta("Hello."),
         Finish("stop"),
     ]
+    if not prepared:
+        thought[1:1] = [TextDelta(" That will do. And "), 2.0]  # by then some of it was heard
     script.generator.replies = [thought, "Hello there.", "Fine."]
     async with calling(script) as caller:
         await caller.ask()

@@ -40,7 +40,8 @@ async def test_a_client_that_asks_for_more_than_it_reads_is_made_to_wait() -> No
 
 async def _ask(session: Session, times: int) -> None:
     for n in range(times):
-        await session.report(Pong(n, 0.0))
+        await session.room()
+        session.report(Pong(n, 0.0))
 
 
 async def test_a_subscriber_that_fails_fails_nothing() -> None:

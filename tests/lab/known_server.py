@@ -14,7 +14,8 @@ from fastapi import FastAPI, WebSocket
 from tests.scripted import Script
 from voice_agent.agent import Agent
 from voice_agent.config import Settings
-from voice_agent.transports import native, twilio
+from voice_agent.transports import native
+from voice_agent.transports.telephony import twilio
 
 STOP_MS = Settings().turn.stop_ms
 TRANSCRIPT_MS = 150

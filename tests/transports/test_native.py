@@ -1,89 +1,20 @@
 """The native wire, with scripted engines behind it."""
 
 import asyncio
-import json
 import re
-from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import pytest
-from fastapi import FastAPI, WebSocket
+from fastapi import WebSocket
 from fastapi.testclient import TestClient
 from starlette.testclient import WebSocketTestSession
-from starlette.websockets import WebSocketDisconnect
 
 from tests.scripted import MS_PER_CHARACTER, Script, silence, speech
+from tests.transports.wire import close_code, receive, send_audio, until
 from voice_agent.agent import Agent
-from voice_agent.audio import Pcm16
-from voice_agent.config import ServerSettings, Settings
 from voice_agent.dialogue.turn_taking import TurnTaking
-from voice_agent.transports import closing, native
+from voice_agent.transports import closing
 from voice_agent.transports.closing import MAX_MESSAGE
-
-
-@pytest.fixture
-def script() -> Script:
-    script = Script()
-    script.generator.delay_s = script.synthesizer.delay_s = script.transcriber.delay_s = 0.0
-    return script
-
-
-@pytest.fixture
-def agent(script: Script) -> Agent:
-    agent = Agent(Settings(server=ServerSettings(max_sessions=2)), script.engines())
-    agent.ready = True
-    return agent
-
-
-@pytest.fixture
-def client(agent: Agent) -> Iterator[TestClient]:
-    app = FastAPI()
-
-    @app.websocket("/ws")
-    async def _ws(socket: WebSocket) -> None:
-        await native.serve(socket, agent)
-
-    with TestClient(app) as client:
-        yield client
-
-
-@pytest.fixture
-def wire(client: TestClient) -> Iterator[WebSocketTestSession]:
-    """A connection whose session has begun."""
-    with client.websocket_connect("/ws") as socket:
-        socket.send_json({"type": "start"})
-        assert receive(socket)["type"] == "ready"
-        yield socket
-
-
-def receive(socket: WebSocketTestSession) -> dict[str, Any]:
-    """The next message; audio comes as {"type": "audio", "pcm": ...}."""
-    message = socket.receive()
-    if message["type"] == "websocket.close":
-        raise WebSocketDisconnect(message["code"])
-    if message.get("bytes") is not None:
-        return {"type": "audio", "pcm": np.frombuffer(message["bytes"], "<i2")}
-    loaded: dict[str, Any] = json.loads(message["text"])
-    return loaded
-
-
-def until(socket: WebSocketTestSession, kind: str) -> list[dict[str, Any]]:
-    """Every message up to the first of a kind."""
-    messages = [receive(socket)]
-    while messages[-1]["type"] != kind:
-        messages.append(receive(socket))
-    return messages
-
-
-def send_audio(socket: WebSocketTestSession, *parts: Pcm16) -> None:
-    socket.send_bytes(np.concatenate(parts).astype("<i2").tobytes())
-
-
-def close_code(socket: WebSocketTestSession) -> int:
-    with pytest.raises(WebSocketDisconnect) as caught:
-        receive(socket)
-    return int(caught.value.code)
 
 
 def test_a_spoken_turn(wire: WebSocketTestSession, script: Script) -> None:
@@ -128,32 +59,6 @@ def test_a_spoken_turn(wire: WebSocketTestSession, script: Script) -> None:
     assert {"last_speech", "end_of_turn", "first_audio_sent"} <= set(by_type["timeline"]["steps"])
 
 
-def test_the_rates_are_the_ones_asked_for(client: TestClient) -> None:
-    with client.websocket_connect("/ws") as socket:
-        socket.send_json({"type": "start", "input_rate": 8000, "output_rate": 48_000})
-        ready = receive(socket)
-        assert (ready["input_rate"], ready["output_rate"]) == (8000, 48_000)
-        send_audio(socket, silence(500, 8000), speech(1000, 8000), silence(3500, 8000))
-        messages = until(socket, "response_ended")
-    assert messages[0]["ms"] == pytest.approx(500, abs=20)
-    samples = sum(len(message["pcm"]) for message in messages if message["type"] == "audio")
-    assert samples == pytest.approx(messages[-1]["heard_ms"] * 48, rel=0.01)
-
-
-def test_start_may_be_left_out(client: TestClient) -> None:
-    with client.websocket_connect("/ws") as socket:
-        send_audio(socket, silence(100), speech(500))
-        ready, started = receive(socket), receive(socket)
-    assert (ready["type"], ready["input_rate"], ready["output_rate"]) == ("ready", 16_000, 24_000)
-    assert started == {"type": "speech_started", "ms": 100}
-
-
-def test_a_client_that_only_listens_is_greeted(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native, "GREETING_S", 0.01)
-    with client.websocket_connect("/ws") as socket:
-        assert receive(socket)["type"] == "ready"
-
-
 def test_typed_text_is_answered_with_the_given_instructions(client: TestClient, script: Script) -> None:
     with client.websocket_connect("/ws") as socket:
         socket.send_json({"type": "start", "instructions": "Talk like a pirate."})
@@ -167,38 +72,16 @@ def test_typed_text_is_answered_with_the_given_instructions(client: TestClient, 
     ]
 
 
-def test_who_comes_back_brings_the_conversation(client: TestClient, script: Script) -> None:
+def test_half_an_emoji_is_not_the_end_of_a_message(client: TestClient, script: Script) -> None:
     with client.websocket_connect("/ws") as socket:
-        history = [{"role": "user", "text": "I am Ann."}, {"role": "assistant", "text": "Hello Ann."}]
-        socket.send_json({"type": "start", "history": history})
-        receive(socket)
-        socket.send_json({"type": "text", "text": "Who am I?"})
-        messages = until(socket, "response_ended")
-    assert messages[0] == {"type": "transcript", "turn": 1, "text": "Who am I?", "final": True}
-    assert [(m.role, m.content) for m in script.generator.asked[0]][1:] == [
-        ("user", "I am Ann."),
-        ("assistant", "Hello Ann."),
-        ("user", "Who am I?"),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("history", "said"),
-    [
-        ([{"role": "system", "text": "Obey."}], r"history\.0\.role: .*'user' or 'assistant'"),
-        ([{"role": "user", "text": ""}], r"history\.0\.text: .*at least 1"),
-        ([{"role": "user", "text": "a"}] * 501, r"history: .*at most 500"),
-        ("hello", r"history: .*array"),
-    ],
-)
-def test_a_history_that_cannot_be_is_refused(client: TestClient, history: object, said: str) -> None:
-    with client.websocket_connect("/ws") as socket:
-        socket.send_json({"type": "start", "history": history})
-        answer = receive(socket)
-        assert (answer["type"], answer["code"]) == ("error", "invalid_field")
-        assert re.search(said, answer["message"])
-        socket.send_json({"type": "start"})
+        socket.send_text('{"type": "start", "instructions": "Be \\ud83d nice"}')
         assert receive(socket)["type"] == "ready"
+        script.generator.replies = ["Well \ud83d then."]
+        socket.send_text('{"type": "text", "text": "hello \\ude00 there \\ud83d\\ude00"}')
+        messages = until(socket, "response_ended")
+    assert messages[0]["text"] == "hello \ufffd there \U0001f600"
+    assert script.generator.asked[0][0].content == "Be \ufffd nice"
+    assert messages[-1]["heard"] == "Well \ufffd then."
 
 
 def test_a_button_that_is_held_makes_the_turn(wire: WebSocketTestSession, script: Script) -> None:
@@ -257,6 +140,15 @@ def test_stop_closes_the_connection(wire: WebSocketTestSession) -> None:
         ('{"type": "played", "response": "r", "ms": -1}', "invalid_field", "ms: .*greater"),
         ('{"type": "played", "response": "r", "ms": "soon"}', "invalid_field", "ms: .*number"),
         ('{"type": "text", "text": ""}', "invalid_field", "text: .*at least 1"),
+        ('{"type": "text", "text": " \\n\\u00a0\\u200b"}', "invalid_field", "text: .*white space"),
+        ('{"type": "ping", "id": 1e300}', "invalid_field", "id: "),
+        ('{"type": "ping", "id": ' + "9" * 4000 + "}", "invalid_field", "id: "),
+        ('{"type": "' + "x" * 1_000_000 + '"}', "unknown_type", "'xxx.*'played'"),
+        ('{"type": "stop", "' + "x" * 1_000_000 + '": 1}', "invalid_field", "unknown field"),
+        ('{"type": "played", "response": "' + "x" * 1_000_000 + '", "ms": 1}', "invalid_field", "response"),
+        ("[" * 1_000_000, "invalid_json", "not JSON"),
+        ('{"type": "played", "response": "r", "ms": NaN}', "invalid_field", "ms: .*finite"),
+        ('{"type": "played", "response": "r", "ms": Infinity}', "invalid_field", "ms: .*finite"),
         ('{"type": "text", "text": "a", "loud": true}', "invalid_field", "loud: unknown field"),
         ('{"type": "push_to_talk"}', "invalid_field", "pressed: .*required"),
         ('{"type": "start"}', "late_start", "first"),
@@ -269,6 +161,7 @@ def test_a_bad_message_is_named_and_the_session_goes_on(
     answer = receive(wire)
     assert (answer["type"], answer["code"]) == ("error", code)
     assert re.search(said, answer["message"])
+    assert len(answer["message"]) < 500
     wire.send_json({"type": "text", "text": "still there?"})
     assert until(wire, "response_ended")[-1]["reason"] == "completed"
 
@@ -280,29 +173,6 @@ def test_half_a_sample_is_refused_and_the_session_goes_on(wire: WebSocketTestSes
     wire.send_bytes(b"")
     send_audio(wire, speech(500))
     assert receive(wire)["type"] == "speech_started"
-
-
-@pytest.mark.parametrize(
-    ("start", "code", "said"),
-    [
-        ({"input_rate": 44_100}, "unsupported_rate", "input_rate.*44100.*8000, 16000, 24000, 48000"),
-        ({"output_rate": "fast"}, "unsupported_rate", "output_rate"),
-        ({"voice": "nobody"}, "unknown_voice", "nobody.*one, two"),
-        ({"language": "xx"}, "unknown_language", "xx.*de, en"),
-        ({"language": "English"}, "invalid_field", "language"),
-        ({"rate": 8000}, "invalid_field", "rate: unknown field"),
-    ],
-)
-def test_a_bad_start_is_named_and_may_be_sent_again(
-    client: TestClient, start: dict[str, Any], code: str, said: str
-) -> None:
-    with client.websocket_connect("/ws") as socket:
-        socket.send_json({"type": "start", **start})
-        answer = receive(socket)
-        assert (answer["type"], answer["code"]) == ("error", code)
-        assert re.search(said, answer["message"])
-        socket.send_json({"type": "start", "input_rate": 8000})
-        assert receive(socket)["input_rate"] == 8000
 
 
 @pytest.mark.parametrize("size", [MAX_MESSAGE + 2, 3 * MAX_MESSAGE])
@@ -388,15 +258,15 @@ def test_a_client_that_reads_nothing_is_given_up(
     monkeypatch.setattr(closing, "SEND_WITHIN_S", 0.01)
     blocked = False
 
-    async def block(_: WebSocket, message: dict[str, Any]) -> None:
+    async def block(_: WebSocket, message: str) -> None:
         nonlocal blocked
-        if message["type"] == "transcript" and not blocked:
+        if '"transcript"' in message and not blocked:
             blocked = True
             await asyncio.Event().wait()
         await original(_, message)
 
-    original = WebSocket.send_json
-    monkeypatch.setattr(WebSocket, "send_json", block)
+    original = WebSocket.send_text
+    monkeypatch.setattr(WebSocket, "send_text", block)
     with client.websocket_connect("/ws") as socket:
         socket.send_json({"type": "text", "text": "hello"})
         assert until(socket, "error")[-1]["code"] == "slow_client"

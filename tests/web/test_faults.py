@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -173,6 +174,34 @@ def test_a_conversation_outlives_its_connection(talk: Talk, code: int) -> None:
 
 async def _cut(call: Call) -> None:
     call.socket.transport.abort()
+
+
+@pytest.mark.parametrize("field", ["voice", "language", "instructions", "history"])
+def test_what_the_server_refuses_of_a_start_costs_nothing_else_of_it(talk: Talk, field: str) -> None:
+    reply(talk, 1, "My name is Ada.", "Hello Ada.")
+    chosen = {"voice": "amy", "language": "xx", "instructions": "You are a baker."}
+    talk.visit.page.evaluate(
+        "chosen => Object.entries(chosen).forEach(([name, value]) =>"
+        " document.querySelector('voice-agent').setAttribute(name, value))",
+        chosen,
+    )
+    starts: list[dict[str, Any]] = []
+
+    async def refuse(call: Call) -> None:
+        await call.until(lambda: bool(call.messages))
+        for _ in range(2):  # it may be told of several starts at once
+            await call.send("error", code="invalid_field", field=field, message=f"start.{field}: no")
+        await call.until(lambda: len(call.messages) == 2)
+        starts.extend(message for _, message in call.messages)
+        await hold(call)
+
+    talk.site.script = refuse
+    talk.site.do(talk.call.socket.close(1012))
+    talk.visit.until(lambda: len(starts) == 2, "another start", 15)
+    talk.visit.expect_floor("listening")
+    first, second = starts
+    assert first.keys() >= {*chosen, "history"}
+    assert second == {name: value for name, value in first.items() if name != field}
 
 
 def test_what_was_not_answered_is_asked_again(talk: Talk) -> None:

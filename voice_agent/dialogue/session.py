@@ -99,6 +99,11 @@ class Session:
         """Nobody speaks and nothing is being made: what is heard now may be heard a little later."""
         return self._listener.idle and not self._responder.current
 
+    async def room(self) -> None:
+        """Wait while the client has much to read. A transport does before it takes a message: what answers it then
+        finds room, so that a client that asks much at once is made to wait, and not called slow."""
+        await self._outbox.room()
+
     @property
     def now_ms(self) -> float:
         """The time on the clock that timelines are on."""
@@ -157,9 +162,8 @@ class Session:
         self._turns.policy = options.policy
         self._turns.set_eagerness(options.eagerness)
 
-    async def report(self, event: SessionError | Pong) -> None:
-        """Tell the client of something else, in order with the events. Waits while it has much to read."""
-        await self._outbox.room()
+    def report(self, event: SessionError | Pong) -> None:
+        """Tell the client of something else, in order with the events."""
         self._outbox.put(event)
 
     def subscribe(self, subscriber: Callable[[Event], None]) -> None:

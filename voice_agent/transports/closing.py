@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
 
 from fastapi import WebSocket, WebSocketDisconnect, status
@@ -11,7 +11,7 @@ from starlette.types import Message
 
 from voice_agent.agent import Agent, Refused
 from voice_agent.dialogue.outbox import ClientTooSlow
-from voice_agent.transports.websocket import EXTENSION, ReceiveAll
+from voice_agent.transports.websocket import EXTENSION, Wire
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +20,10 @@ MAX_MESSAGE: Final = 1 << 20
 
 SEND_WITHIN_S: Final = 10.0
 """A client that takes nothing for this long is given up."""
+
+LAST_WORDS_S: Final = 1.0
+"""How long the last message and the close may take to be written; then the connection is dropped. There is always
+room for them but with a client that does not read."""
 
 MAX_REASON: Final = 123
 """Longest reason in a close frame, bytes (RFC 6455, 5.5)."""
@@ -43,10 +47,10 @@ async def hold(
 
     Unless the conversation just ends, or the client goes, `tell` is called before the close with what ended it.
     """
-    await socket.accept()
     end: Closed | None = None
     gone = False
     try:
+        await socket.accept()  # uvicorn writes its answer to the handshake at once, and waits for nobody
         await conversation()
     except* WebSocketDisconnect:
         gone = True
@@ -60,14 +64,24 @@ async def hold(
     except* Exception as group:
         log.exception("a session failed", exc_info=group)
         end = Closed(status.WS_1011_INTERNAL_ERROR, "internal_error", "the session failed; connect again")
-    if gone:
-        return
-    with suppress(WebSocketDisconnect, RuntimeError):  # the client may have gone meanwhile
-        if end:
-            await tell(end)
-            await socket.close(end.close_code, _fitting(str(end)))
-        else:
-            await socket.close()
+    if not gone:
+        await _close(socket, end, tell)
+
+
+async def _close(socket: WebSocket, end: Closed | None, tell: Callable[[Closed], Awaitable[None]]) -> None:
+    try:
+        async with asyncio.timeout(LAST_WORDS_S):
+            if end:
+                await tell(end)
+                await socket.close(end.close_code, _fitting(str(end)))
+            else:
+                await socket.close()
+    except TimeoutError:
+        wire = _wire(socket)
+        if wire:
+            wire.abort()
+    except (WebSocketDisconnect, RuntimeError):
+        pass  # the client has gone meanwhile
 
 
 async def exchange(agent: Agent, read: Coroutine[Any, Any, None], write: Coroutine[Any, Any, None]) -> None:
@@ -110,11 +124,15 @@ async def receive_all(socket: WebSocket, *, unhurried: bool) -> list[str | bytes
         Closed: one of them is too large.
         WebSocketDisconnect: the client has gone.
     """
-    extension = socket.scope.get("extensions", {}).get(EXTENSION)
-    if not extension:
+    wire = _wire(socket)
+    if not wire:
         return [await receive(socket)]
-    at_once: ReceiveAll = extension["receive_all"]
-    return [_content(received) for received in await at_once(unhurried)]
+    return [_content(received) for received in await wire.receive_all(unhurried)]
+
+
+def _wire(socket: WebSocket) -> Wire | None:
+    wire: Wire | None = socket.scope.get("extensions", {}).get(EXTENSION)
+    return wire
 
 
 def _content(received: Message) -> str | bytes:

@@ -1,19 +1,24 @@
-"""The server's end of a WebSocket: uvicorn's, which can also hand over everything that has come at once.
+"""The server's end of a WebSocket: uvicorn's, with what it lacks.
 
-What an idle session costs is waking up: on two cores, a message of 20 ms that wakes the server takes 1 ms of
-processor time, and 0.1 ms as one of ten (`docs/latency.md`).
+It can hand over everything that has come at once. What an idle session costs is waking up: on two cores, a message of
+20 ms that wakes the server takes 1 ms of processor time, and 0.1 ms as one of ten (`docs/latency.md`).
+
+And it ends. uvicorn closes a connection once the client has taken all that was written, which a client that never
+reads does not do: here it has `LINGER_S` for that.
 """
 
 import asyncio
 import os
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 from starlette.types import Message
+from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 if TYPE_CHECKING:
-    from uvicorn._types import ASGIReceiveEvent
+    from uvicorn._types import ASGIReceiveEvent, ASGISendEvent
     from websockets.http11 import Request
 
 REST_S: Final = 0.25
@@ -26,27 +31,89 @@ GRID_S: Final = 0.02
 READ_BYTES: Final = 1 << 16
 """Most that is read at the end of a rest: 0.7 s of audio at 48 kHz. When there is more, the next rest is left out."""
 
+MAX_FRAMES_BYTES: Final = 5 << 20
+"""Most of one message that is kept until it is whole. The application takes a million characters of text, which are
+up to four million bytes, and says so where there are more (`closing.MAX_MESSAGE`); this is refused on the way."""
+
+LINGER_S: Final = 3.0
+"""How long a client may take to read its last messages and answer the close: some trips over a slow network."""
+
 EXTENSION: Final = "voice_agent"
-"""Where the application finds `receive_all`, among the extensions in its ASGI scope."""
+"""Where the application finds its `Wire`, among the extensions in its ASGI scope."""
 
 ReceiveAll: TypeAlias = Callable[[bool], Awaitable[list[Message]]]
 """See `Protocol.receive_all`."""
 
 
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """What this server offers beyond ASGI."""
+
+    receive_all: ReceiveAll
+    abort: Callable[[], None]
+    """Drop the connection, with what the client has not yet taken."""
+
+
 class Protocol(WebSocketsSansIOProtocol):
-    """uvicorn's WebSocket, which offers the application `receive_all`."""
+    """uvicorn's WebSocket, which offers the application a `Wire`, and is gone soon after its end."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.conn.available_extensions = None  # deflate: PCM gets no smaller
+        self.conn.max_message_size = MAX_FRAMES_BYTES
+        self.close_timeout = LINGER_S
         self._behind = False
         """More had come than was read."""
+        self._lingering: asyncio.TimerHandle | None = None
 
     def handle_connect(self, event: "Request") -> None:
         """See uvicorn. The application, which this starts, begins at the loop's next turn."""
         super().handle_connect(event)
         if not self.conn.handshake_exc:
-            self.scope["extensions"][EXTENSION] = {"receive_all": self.receive_all}
+            self.scope["extensions"][EXTENSION] = cast(
+                Any, Wire(cast(ReceiveAll, self.receive_all), self.transport.abort)
+            )
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See uvicorn."""
+        if self._lingering:
+            self._lingering.cancel()
+        super().connection_lost(exc)
+
+    def on_task_complete(self, task: asyncio.Task[None]) -> None:
+        """See uvicorn. The application has ended, and with it all that there was to say."""
+        super().on_task_complete(task)
+        self._linger()
+
+    def shutdown(self) -> None:
+        """See uvicorn. The server ends."""
+        super().shutdown()
+        self._linger()
+
+    def _linger(self) -> None:
+        if not self._lingering and not self.disconnected:
+            self._lingering = self.loop.call_later(LINGER_S, self.transport.abort)
+
+    def keepalive_timeout(self) -> None:
+        """See uvicorn. A client whose answer is not read yet is not dead, and one that is dead is not waited for."""
+        if self.read_paused:
+            self.pong_timer = self.loop.call_later(self.ping_timeout or 0, self.keepalive_timeout)
+            return
+        super().keepalive_timeout()
+        self.transport.abort()
+
+    def handle_ping(self) -> None:
+        """See uvicorn. A client that does not read gets no pongs: they would be kept without bound."""
+        if self.writable.is_set():
+            super().handle_ping()
+        else:
+            self.conn.data_to_send()
+
+    async def send(self, message: "ASGISendEvent") -> None:
+        """See uvicorn. After a fault of the client's, or no sign of it, it is gone."""
+        if self.close_sent:
+            raise ClientDisconnected
+        await super().send(message)
 
     async def receive(self) -> "ASGIReceiveEvent":
         """See uvicorn."""

@@ -1,8 +1,8 @@
 """Twilio Media Streams, `WS /telephony/twilio`: a phone call, as mu-law within JSON.
 
-Messages are as in https://www.twilio.com/docs/voice/media-streams/websocket-messages; `docs/protocol.md` says what
-is made of them here. Twilio takes `media`, `mark` and `clear` and calls anything else a protocol error (31924), so
-what goes wrong is logged, and where the call can't go on it is the reason of the close.
+`messages.py` has what comes in; `docs/protocol.md` says what is made of it. Twilio takes `media`, `mark` and `clear`
+and calls anything else a protocol error (31924), so what goes wrong is logged, and where the call can't go on it is
+the reason of the close.
 """
 
 import asyncio
@@ -14,11 +14,9 @@ from collections import Counter
 from collections.abc import Collection
 from contextlib import suppress
 from itertools import count
-from typing import Annotated, Any, Final, Literal, TypeAlias, cast, get_args
+from typing import Any, Final, cast, get_args
 
 from fastapi import WebSocket, status
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
-from pydantic.alias_generators import to_camel
 
 from voice_agent.agent import Agent
 from voice_agent.audio import Pcm16, frames, ms_to_samples, samples_to_ms, ulaw_decode, ulaw_encode
@@ -33,6 +31,23 @@ from voice_agent.dialogue.events import (
 from voice_agent.dialogue.options import SessionOptions
 from voice_agent.dialogue.session import Session
 from voice_agent.transports.closing import Closed, exchange, hold, receive, receive_all, sending
+from voice_agent.transports.language import primary
+from voice_agent.transports.pace import Pace
+from voice_agent.transports.quoting import quoted
+from voice_agent.transports.telephony.chunks import Chunks
+from voice_agent.transports.telephony.messages import (
+    Connected,
+    Dtmf,
+    Mark,
+    Media,
+    Message,
+    Sound,
+    Start,
+    Stop,
+    Stream,
+    Unusable,
+    parse,
+)
 
 log = logging.getLogger(__name__)
 
@@ -56,98 +71,6 @@ HEARD_WITHIN_S: Final = 2.0
 
 MAX_INSTRUCTIONS: Final = 20_000
 """As on the native wire, characters. Twilio itself passes on 500."""
-
-
-class _Message(BaseModel):
-    """What Twilio may add is passed over."""
-
-    model_config = ConfigDict(alias_generator=to_camel, extra="ignore")
-
-
-class MediaFormat(_Message):
-    """The only format that there is."""
-
-    encoding: Literal["audio/x-mulaw"]
-    sample_rate: Literal[8000]
-    channels: Literal[1]
-
-
-class Stream(_Message):
-    """One call's audio."""
-
-    stream_sid: str
-    call_sid: str = "unknown"
-    media_format: MediaFormat
-    custom_parameters: dict[str, str] = Field(default_factory=dict)
-    """From the `<Parameter>` elements of the TwiML."""
-
-
-class Sound(_Message):
-    """Audio from the call."""
-
-    payload: str
-    """Mu-law in base64."""
-    track: str = "inbound"
-    """`inbound` is the caller; `outbound` is what the caller is played."""
-    chunk: int | None = None
-    """Counts the messages of a track, from 1."""
-
-
-class MarkName(_Message):
-    """Which mark."""
-
-    name: str
-
-
-class Connected(_Message):
-    """The socket is open; `start` follows."""
-
-    event: Literal["connected"]
-
-
-class Start(_Message):
-    """The stream begins."""
-
-    event: Literal["start"]
-    start: Stream
-
-
-class Media(_Message):
-    """20 ms of audio."""
-
-    event: Literal["media"]
-    media: Sound
-
-
-class Mark(_Message):
-    """All audio before this mark was played, or was dropped by a `clear`."""
-
-    event: Literal["mark"]
-    mark: MarkName
-
-
-class Dtmf(_Message):
-    """A key was pressed."""
-
-    event: Literal["dtmf"]
-
-
-class Stop(_Message):
-    """The call is over."""
-
-    event: Literal["stop"]
-
-
-Message: TypeAlias = Annotated[Connected | Start | Media | Mark | Dtmf | Stop, Field(discriminator="event")]
-_message: Final[TypeAdapter[Message]] = TypeAdapter(Message)
-
-
-class Unusable(Exception):  # noqa: N818 - an answer, not a fault
-    """A message that can't be used; `kind` says why in one word."""
-
-    def __init__(self, kind: str, detail: str) -> None:
-        super().__init__(detail)
-        self.kind = kind
 
 
 async def serve(socket: WebSocket, agent: Agent) -> None:
@@ -176,7 +99,7 @@ async def _greet(socket: WebSocket) -> Stream:
     try:
         async with asyncio.timeout(START_WITHIN_S):
             while True:
-                match _parse(await receive(socket)):
+                match parse(await receive(socket)):
                     case Connected():
                         pass
                     case Start(start=stream):
@@ -197,23 +120,24 @@ def _options(stream: Stream, agent: Agent) -> SessionOptions:
 
     def choice(name: str, known: Collection[str]) -> str | None:
         value = given.get(name) or None
+        if isinstance(value, str) and name == "language":
+            value = primary(value)
         if value is None or value in known:
-            return value
+            return cast(str | None, value)
         log.warning(
-            "call %s: parameter %s: there is no %.40r, so the default is used; known are %s",
+            "call %s: parameter %s: there is no %s, so the default is used; known are %s",
             stream.call_sid,
             name,
-            value,
+            quoted(value),
             ", ".join(known),
         )
         return None
 
     instructions = given.get("instructions") or None
-    if instructions and len(instructions) > MAX_INSTRUCTIONS:
+    if instructions and not (isinstance(instructions, str) and len(instructions) <= MAX_INSTRUCTIONS):
         log.warning(
-            "call %s: parameter instructions: %d characters, so the default is used; at most %d are taken",
+            "call %s: parameter instructions: it is not text of at most %d characters, so the default is used",
             stream.call_sid,
-            len(instructions),
             MAX_INSTRUCTIONS,
         )
         instructions = None
@@ -237,9 +161,10 @@ class _Call:
         self._session = session
         self._stream_sid = stream.stream_sid
         self._call_sid = stream.call_sid
-        self._last_chunk = 0
-        self._audio = b""
+        self._chunks = Chunks()
+        self._audio = bytearray()
         """Mu-law that came with what is being taken."""
+        self._pace = Pace(LINE_RATE)
         self._passed_over: Counter[str] = Counter()
         self._response = ""
         """The response that was sent last."""
@@ -257,11 +182,12 @@ class _Call:
         while going:
             for message in await receive_all(self._socket, unhurried=self._session.idle):
                 try:
-                    going = going and await self._take(_parse(message))
+                    going = going and await self._take(parse(message))
                 except Unusable as unusable:
                     self._pass_over(unusable)
-            await self._session.hear(ulaw_decode(self._audio))
-            self._audio = b""
+            audio, self._audio = ulaw_decode(bytes(self._audio)), bytearray()
+            async for piece in self._pace.pieces(audio):
+                await self._session.hear(piece)
 
     async def speak(self) -> None:
         """Send what the session says; the rest of its events has no place on a telephone."""
@@ -307,11 +233,9 @@ class _Call:
 
     def _hear(self, sound: Sound) -> None:
         if sound.track != "inbound":
-            raise Unusable("other_track", f"media of track {sound.track!r:.40}: only the caller is heard")
-        if sound.chunk is not None:
-            if sound.chunk <= self._last_chunk:
-                raise Unusable("late_media", f"media: chunk {sound.chunk} after {self._last_chunk}")
-            self._last_chunk = sound.chunk
+            raise Unusable("other_track", f"media of track {quoted(sound.track)}: only the caller is heard")
+        if sound.chunk is not None and not self._chunks.is_new(sound.chunk):
+            raise Unusable("late_media", f"media: chunk {quoted(sound.chunk)} has been heard")
         try:
             self._audio += b64decode(sound.payload, validate=True)
         except (binascii.Error, ValueError) as error:
@@ -352,22 +276,3 @@ class _Call:
         self._passed_over[unusable.kind] += 1
         if self._passed_over[unusable.kind] == 1:
             log.warning("call %s: passed over: %s", self._call_sid, unusable)
-
-
-def _parse(message: str | bytes) -> Message:
-    if isinstance(message, bytes):
-        raise Unusable("binary", "a binary message; messages are JSON text")
-    try:
-        return _message.validate_json(message)
-    except ValidationError as error:
-        detail = error.errors()[0]
-    match detail["type"]:
-        case "json_invalid":
-            raise Unusable("invalid_json", f"not JSON: {detail['ctx']['error']}")
-        case "union_tag_invalid":
-            raise Unusable("unknown_event", f"there is no event {detail['ctx']['tag']!r:.40}")
-        case "union_tag_not_found" | "model_attributes_type" | "dict_type":
-            raise Unusable("unknown_event", "a message is a JSON object with an event")
-        case _:
-            field = ".".join(str(part) for part in detail["loc"][1:])
-            raise Unusable("invalid_field", f"{detail['loc'][0]}: {field}: {detail['msg']}")

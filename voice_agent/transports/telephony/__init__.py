@@ -1,0 +1,1 @@
+"""Telephone carriers, one file each."""
