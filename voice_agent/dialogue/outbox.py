@@ -78,8 +78,8 @@ class Outbox:
         self._cut_off.add(response)
 
     async def room(self) -> None:
-        """Wait while the client has much to read, so that who asks for answers and does not read them waits, too; and now
-        and then for other sessions, which have waited for this one's."""
+        """Wait while the client has much to read, so that who asks for answers and does not read them waits, too; and
+        now and then until other sessions have had their turn."""
         self._asked_for_room += 1
         if self._asked_for_room % AT_ONCE == 0:
             await asyncio.sleep(0)
