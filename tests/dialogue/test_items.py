@@ -188,3 +188,21 @@ def test_what_fits_is_found_without_counting_all_of_a_long_conversation(
     monkeypatch.setattr("voice_agent.dialogue.items.token_estimate", noted)
     assert len(view.within(300).exchanges) == 2
     assert len(counted) < 20
+
+
+def test_a_reply_that_is_too_long_is_shortened_and_not_what_it_answers() -> None:
+    items = Items([Message("user", "Tell me all."), Message("assistant", "Well, " * 2000)])
+    question, reply = items.view().within(100).messages("Be brief.")[1:]
+    assert question.content == "Tell me all."
+    assert reply.content and View(items.view().within(100).exchanges).tokens <= 110
+
+
+@pytest.mark.parametrize("budget", [-100, 0, 10, 64, 200])
+def test_no_message_is_shortened_to_nothing(budget: float) -> None:
+    texts = ("w" * 4000, "*" * 4000, "well " * 800, f"{'well ' * 800}{' ' * 400}")
+    for user in texts:
+        for assistant in texts:
+            items = Items([Message("user", user), Message("assistant", assistant)])
+            assert all(
+                message.content.strip() for message in items.view().within(budget).messages("Be brief.")
+            )

@@ -21,6 +21,8 @@ MESSAGE_TOKENS: Final = 4
 """What a chat template puts around a message."""
 LEAST_ROOM: Final = 64
 """Tokens without which there is no conversation: a question of some forty words."""
+LEAST_CHARACTERS: Final = 40
+"""Of a message that are left, however little room there is: none at all is no message."""
 KEPT_WHEN_FULL: Final = 0.5
 """Share of the budget that is kept when it runs out. Dropping much at once, and rarely, lets the model's
 prompt cache hold for the turns between: it matches a prompt only from its beginning."""
@@ -273,16 +275,16 @@ def _message_tokens(message: Message) -> float:
 
 
 def _shortened(exchange: Exchange, budget: float) -> Exchange:
-    """Without the beginning of its longest text where it is too long: a question mostly comes last."""
-    excess = exchange.tokens - budget
-    if excess <= 0:
-        return exchange
-    texts = [message for message in exchange.messages if message.role in ("user", "tool")]
-    longest = max(texts, key=_message_tokens, default=exchange.messages[0])
-    tokens = _message_tokens(longest)
-    kept = round(len(longest.content) * max(0.0, 1 - excess / tokens))
-    text = longest.content[len(longest.content) - kept :]
-    _, space, rest = text.partition(" ")  # not with the end of a word
-    shorter = replace(longest, content=rest if space and rest else text)
-    messages = tuple(shorter if message is longest else message for message in exchange.messages)
-    return replace(exchange, messages=messages)
+    """Without the beginnings of its longest texts where it is too long: a question mostly comes last."""
+    messages = list(exchange.messages)
+    for _ in exchange.messages:
+        excess = sum(map(_message_tokens, messages)) - budget
+        longest = max(messages, key=lambda message: token_estimate(message.content))
+        if excess <= 0 or len(longest.content) <= LEAST_CHARACTERS:
+            break
+        share = max(0.0, 1 - excess / _message_tokens(longest))
+        kept = max(LEAST_CHARACTERS, round(len(longest.content) * share))
+        text = longest.content.rstrip()[-kept:]
+        rest = text.partition(" ")[2]  # not with the end of a word
+        messages[messages.index(longest)] = replace(longest, content=rest if rest.strip() else text)
+    return replace(exchange, messages=tuple(messages))

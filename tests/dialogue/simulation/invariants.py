@@ -19,6 +19,7 @@ from voice_agent.dialogue.events import (
     ResponseTextEnded,
     SessionEnded,
     SpeechStarted,
+    SpeechStopped,
     UserTranscript,
 )
 from voice_agent.dialogue.manners import PHRASES
@@ -208,7 +209,7 @@ def one_apology_is_enough(held: Held) -> None:
     said: set[str] = set()
     for at, event, _ in held.log:
         match event:
-            case UserTranscript(final=True) | SpeechStarted():
+            case UserTranscript(final=True) | SpeechStarted() | SpeechStopped():
                 said.clear()
             case ResponseStarted() if at in held.asked_at:
                 said.clear()
