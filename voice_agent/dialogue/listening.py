@@ -18,7 +18,7 @@ from voice_agent.audio import (
 )
 from voice_agent.config import Settings
 from voice_agent.dialogue.bounds import engine_call
-from voice_agent.dialogue.decisions import Decision, InferEndOfTurn, Onset, Prepare, TranscribeInterim
+from voice_agent.dialogue.decisions import Decision, InferEndOfTurn, Onset, Pause, Prepare, TranscribeInterim
 from voice_agent.dialogue.echo import EchoGuard, is_echo_text
 from voice_agent.dialogue.floor import Floor, State
 from voice_agent.dialogue.line import Line
@@ -105,6 +105,7 @@ class Listener:
             waited_for=lambda: self._undecided,
             silent=self._hear_silence,
             lost=self._lose_line,
+            overdue=lambda: self._carry_out(self.turns.overdue()),
             gone=gone,
             idle_s=settings.server.idle_s,
         )
@@ -226,6 +227,8 @@ class Listener:
                     self.timeline = Timeline(self._session, last_speech=self._last_speech_at)
                     self.timeline.mark("vad_stop", self._clock())
                     self._ask(self._transcribe(self._utterance(), self.timeline))
+                case Pause():
+                    self._line.paused()
                 case InferEndOfTurn():
                     self._ask(self._infer_end_of_turn(self._utterance()))
             self._decided(decision)

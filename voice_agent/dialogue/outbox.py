@@ -27,6 +27,8 @@ MOST_BYTES: Final = 2 << 20
 such a client up before. If it is reached nevertheless, the session ends."""
 ROOM_BYTES: Final = MOST_BYTES // 4
 """While more than this waits, what answers a client's message is held back, and so is the reading of the next one."""
+AT_ONCE: Final = 16
+"""Events that are given out, or messages that are taken, in one go before other sessions get the event loop."""
 EVENT_BYTES: Final = 256
 """What an event takes beside its text and audio, about."""
 
@@ -45,6 +47,7 @@ class Outbox:
         self._changed = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
+        self._asked_for_room = 0
         self._cut_off: set[str] = set()
         """Responses that were stopped and whose `ResponseEnded` has not yet gone out."""
         self._subscribers: list[Callable[[Event], None]] = []
@@ -75,7 +78,11 @@ class Outbox:
         self._cut_off.add(response)
 
     async def room(self) -> None:
-        """Wait while the client has much to read, so that who asks for answers and does not read them waits, too."""
+        """Wait while the client has much to read, so that who asks for answers and does not read them waits, too; and
+        now and then until other sessions have had their turn."""
+        self._asked_for_room += 1
+        if self._asked_for_room % AT_ONCE == 0:
+            await asyncio.sleep(0)
         await self._room.wait()
 
     async def events(self) -> AsyncIterator[Event]:
@@ -84,8 +91,13 @@ class Outbox:
         Raises:
             ClientTooSlow: too much waits.
         """
+        in_a_row = 0
         while True:
+            in_a_row += 1
+            if in_a_row % AT_ONCE == 0:
+                await asyncio.sleep(0)
             while not self._waiting:
+                in_a_row = 0
                 self._changed.clear()
                 await self._changed.wait()
             if self._overflowed:

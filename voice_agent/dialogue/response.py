@@ -30,6 +30,9 @@ log = logging.getLogger(__name__)
 
 SENTENCE_ENDS: Final = (".", "!", "?", "…", "。", "！", "？", ":")
 """A text that ends with one of these is whole."""
+MOST_AT_ONCE: Final = 200
+"""Characters that are cut and put in spoken words in one go, before other sessions get the event loop: an endpoint may
+send a whole reply at once."""
 CLOSERS: Final = " \t\n\"'”’)]}*_`»"
 """What may stand after them."""
 
@@ -228,7 +231,10 @@ class Response:
             async for text in stream:
                 if source is self._source:
                     self.timeline.mark("llm_first_token", self._clock())
-                yield text
+                for start in range(0, len(text), MOST_AT_ONCE):
+                    if start:
+                        await asyncio.sleep(0)
+                    yield text[start : start + MOST_AT_ONCE]
 
     async def _speak(self, chunk: Chunk, *, remembered: bool) -> None:
         spoken = self.spoken.begin(chunk.text, remembered=remembered)

@@ -190,6 +190,10 @@ class TurnTaking:
         self._released = self.state is not State.LISTENING
         return list(self._decide())
 
+    def overdue(self) -> list[Decision]:
+        """By the clock, the agent has stood still for long enough: stop it, or let it go on, by what is known now."""
+        return list(self._weigh_barge_in(overdue=True))
+
     def user_is_there(self) -> None:
         """The user did something, if without speaking: typed, or used the button."""
         self._asked_if_there = False
@@ -335,28 +339,28 @@ class TurnTaking:
             yield LetGo() if self._asked_if_there else AskIfThere()
             self._asked_if_there = True
 
-    def _weigh_barge_in(self) -> Iterator[Decision]:
+    def _weigh_barge_in(self, *, overdue: bool = False) -> Iterator[Decision]:
         """Over the agent: stop it, or let it go on."""
-        if self.floor is Floor.FREE or not (self._may_interrupt or self.held):
+        if self.floor is Floor.FREE:
             return
-        if self.state is State.LISTENING:
-            meant: bool | None = False
+        if self.state is State.LISTENING or not (self._may_interrupt or self.held):
+            meant: bool | None = False  # the latter where the policy has changed while the agent was held
         elif self.held or (self._words and not self._is_backchannel()):
             meant = True
         elif self.state is State.TRAILING and self._text is not None:
             meant = self._failed
         else:
-            meant = self._by_time(self.now - self._held_since)
+            meant = self._by_time(self.now - self._held_since, overdue=overdue)
         if meant is not None:
             yield from self._agent(Input.MEANT if meant else Input.NOT_MEANT)
 
-    def _by_time(self, since_onset: int) -> bool | None:
+    def _by_time(self, since_onset: int, *, overdue: bool) -> bool | None:
         """The decision that can't wait any longer."""
+        if self.floor is not Floor.HELD:
+            return None
         known = self._words or self._echo
         soon = known or (self._wordless and not self.run)
-        if self.floor is not Floor.HELD or since_onset < ms_to_samples(
-            DECIDE_MS if soon else DECIDE_LATEST_MS
-        ):
+        if not overdue and since_onset < ms_to_samples(DECIDE_MS if soon else DECIDE_LATEST_MS):
             return None
         return not known and self.run > 0 and self._voiced >= ms_to_samples(ENOUGH_MS)
 

@@ -65,8 +65,8 @@ class Caller:
         self.session = session
         self.held: list[tuple[float, float]] = []
         """When the button was pressed and released."""
-        self.responds = False
-        """Whether the client has asked for a response by itself."""
+        self.asked_at: list[float] = []
+        """When the client asked for a response by itself."""
         self._client = client
         self._transcriber = transcriber
         self._options = options
@@ -128,7 +128,7 @@ class Caller:
         chance, session = self._chance, self.session
         requests: tuple[Callable[[], None], ...] = (
             lambda: session.read(chance.choice(TYPED)),
-            lambda: [session.read(text) for text in chance.choices(TYPED, k=3)] and None,
+            self._type_at_once,
             session.interrupt,
             session.complete_turn,
             self._respond,
@@ -140,8 +140,12 @@ class Caller:
         ):
             request()
 
+    def _type_at_once(self) -> None:
+        for text in self._chance.choices(TYPED, k=3):
+            self.session.read(text)
+
     def _respond(self) -> None:
-        self.responds = True
+        self.asked_at.append(self._clock())
         self.session.respond()
 
     def _press_and_release(self) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import random
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from voice_agent.audio import samples_to_ms
 from voice_agent.dialogue.events import (
@@ -38,10 +38,10 @@ class Habits:
 
     @classmethod
     def draw(cls, chance: random.Random) -> "Habits":
-        [reports] = chance.choices(
-            ("promptly", "late", "no more", "the same", "nonsense", "never"), (6, 2, 1, 1, 1, 1)
-        )
-        [reads] = chance.choices(("always", "with pauses", "never"), (8, 1, 0.5))
+        all_reports: tuple[Reports, ...] = get_args(Reports)
+        all_reads: tuple[Reads, ...] = get_args(Reads)
+        [reports] = chance.choices(all_reports, (6, 2, 1, 1, 1, 1))
+        [reads] = chance.choices(all_reads, (8, 1, 0.5))
         return cls(reports, chance.uniform(0.2, 5.0), reads)
 
     @property

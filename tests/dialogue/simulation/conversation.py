@@ -36,13 +36,16 @@ class Held:
     client: Client
     log: list[tuple[float, Event, SessionOptions]] = field(default_factory=list)
     """What it told, when, and the options by then."""
+    too_long: set[float] = field(default_factory=set)
+    """When the utterance had reached its greatest length."""
     most_waiting: int = 0
     """In its outbox, bytes."""
     good: bool = True
     """Nothing was missing on the line, nor did the client lag."""
     held: list[tuple[float, float]] = field(default_factory=list)
     """When the button was pressed and released."""
-    responds: bool = False
+    asked_at: list[float] = field(default_factory=list)
+    """When the client asked for a response by itself."""
     failure: BaseException | None = None
     """Of the session's task."""
     ended_at: float = 0.0
@@ -111,6 +114,9 @@ class Conversation:
 
         def note(event: Event) -> None:
             held.log.append((clock(), event, hosted.session.options))
+            turns = hosted.session._turns
+            if turns.now - turns.opened >= turns._longest:
+                held.too_long.add(clock())
             held.most_waiting = max(held.most_waiting, hosted.session._outbox._bytes)
 
         hosted.session.subscribe(note)
@@ -139,7 +145,7 @@ class Conversation:
         await hosted.end()
         held.ended_after_s = clock() - held.ended_at
         held.requests, self.generator.requests = self.generator.requests, []
-        held.held, held.responds = caller.held, caller.responds
+        held.held, held.asked_at = caller.held, caller.asked_at
         if hosted._task.done() and not hosted._task.cancelled():
             held.failure = hosted._task.exception()
         await asyncio.sleep(0)

@@ -1,6 +1,7 @@
 """What must hold of every conversation, whatever the caller, the client, the model and the engines did."""
 
 from collections.abc import Iterable
+from itertools import pairwise
 
 import pytest
 
@@ -17,6 +18,7 @@ from voice_agent.dialogue.events import (
     ResponseText,
     ResponseTextEnded,
     SessionEnded,
+    SpeechStarted,
     UserTranscript,
 )
 from voice_agent.dialogue.manners import PHRASES
@@ -26,11 +28,10 @@ from voice_agent.hosting import END_WITHIN_S
 from voice_agent.stages.generator.request import Message, Request
 
 PHRASE = PHRASES["en"]
-APOLOGY = "Sorry, "
+APOLOGIES = ("I can't think", "I couldn't")
 MANNERS = (
-    APOLOGY,
-    "I can't think",
-    "I couldn't",
+    *APOLOGIES,
+    "Sorry, ",
     "Please try again",
     "Please say it again",
     PHRASE.filler,
@@ -62,12 +63,12 @@ def check(conversation: Conversation) -> None:
         nothing_is_answered_while_the_button_is_held(held)
         every_utterance_with_words_is_answered_at_once(held)
         what_is_told_as_heard_is_text_up_to_there(events)
-        one_apology_is_enough(events)
+        one_apology_is_enough(held)
         assert held.most_waiting <= MOST_BYTES + LARGEST_EVENT
         if held.good:
             what_was_heard_is_what_was_played(held)
         for request in held.requests:
-            the_model_is_asked_properly(request, held.responds)
+            the_model_is_asked_properly(request, bool(held.asked_at))
     assert not +conversation.lots.under_way, conversation.lots.under_way
     speculation = conversation.engines.speculation
     assert not speculation._under_way
@@ -154,9 +155,11 @@ def no_response_stands_still(held: Held) -> None:
 
 
 def nothing_is_answered_while_the_button_is_held(held: Held) -> None:
+    """Unless the utterance has reached its greatest length."""
     for pressed, released in held.held:
         for at, event, _ in held.log:
-            assert not (isinstance(event, ResponseStarted) and pressed < at < released), (at, event)
+            if isinstance(event, ResponseStarted) and pressed < at < released:
+                assert at in held.too_long, (at, event)
 
 
 def every_utterance_with_words_is_answered_at_once(held: Held) -> None:
@@ -195,21 +198,23 @@ def what_is_told_as_heard_is_text_up_to_there(events: Iterable[Event]) -> None:
                     text for at, text in own if at < event.heard_ms + 1 or event.reason == "completed"
                 )
                 assert len(event.heard) <= len(begun.strip()), event
-                followed = zip(own, own[1:], strict=False)
+                followed = pairwise(own)
                 past = "".join(text for (_, text), (at, _) in followed if at < event.heard_ms - 1)
                 assert event.heard.startswith(past.strip()), (event, past)
 
 
-def one_apology_is_enough(events: Iterable[Event]) -> None:
-    """For each thing that the user said."""
-    apologies = 0
-    for event in events:
+def one_apology_is_enough(held: Held) -> None:
+    """Of each kind, for each thing that the user said or the client asked for."""
+    said: set[str] = set()
+    for at, event, _ in held.log:
         match event:
-            case UserTranscript(final=True):
-                apologies = 0
-            case ResponseText(_, text, _) if text.startswith(APOLOGY):
-                apologies += 1
-                assert apologies <= 1, event
+            case UserTranscript(final=True) | SpeechStarted():
+                said.clear()
+            case ResponseStarted() if at in held.asked_at:
+                said.clear()
+            case ResponseText(_, text, _) if text.startswith(APOLOGIES):
+                assert text not in said, event
+                said.add(text)
 
 
 def what_was_heard_is_what_was_played(held: Held) -> None:
@@ -230,7 +235,7 @@ def the_model_is_asked_properly(request: Request, by_itself: bool) -> None:
         assert rest[-1].role == "user", request
     for message in request.messages:
         assert message.content.strip() or message.tool_calls, request
-    for one, other in zip(rest, rest[1:], strict=False):
+    for one, other in pairwise(rest):
         assert one.role != other.role or one.role == "tool", request
     _calls_have_outputs(rest)
     for message in rest:
