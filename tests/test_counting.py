@@ -30,7 +30,8 @@ from voice_agent.config import ServerSettings, Settings, VadSettings
 from voice_agent.dialogue.options import SessionOptions
 from voice_agent.hosting import HostedSession
 from voice_agent.stages.vad import CascadeVad
-from voice_agent.transports import native, twilio
+from voice_agent.transports import native
+from voice_agent.transports.telephony import twilio
 from voice_agent.transports.websocket import Protocol
 
 SESSIONS = 1000
