@@ -39,6 +39,14 @@ def test_the_defaults_are_right() -> None:
             Settings(llm=LlmSettings(model="gpt-5")),
             r"llm\.model: 'gpt-5' .*qwen2\.5-coder-0\.5b.*llm\.base_url",
         ),
+        (
+            Settings(llm=LlmSettings(max_tokens=2000)),
+            r"llm\.max_tokens: replies of 2000 tokens .*llm\.context_tokens=2048",
+        ),
+        (
+            Settings(llm=LlmSettings(system_prompt="x" * 10_000)),
+            r"llm\.system_prompt: .*10000 characters.*LLM__CONTEXT_TOKENS",
+        ),
         (Settings(llm=LlmSettings(model="/none.gguf")), r"llm\.model: /none\.gguf: no such file"),
         (
             Settings(llm=LlmSettings(base_url="localhost:11434", model="x")),

@@ -11,6 +11,8 @@ import httpx
 from faster_whisper.tokenizer import _LANGUAGE_CODES
 
 from voice_agent.config import LlmSettings, Settings, SttSettings, TtsSettings
+from voice_agent.dialogue.items import LEAST_ROOM
+from voice_agent.dialogue.options import check_instructions
 from voice_agent.errors import SettingsError
 from voice_agent.models import catalog
 from voice_agent.stages.generator import Generator
@@ -28,6 +30,7 @@ def check(settings: Settings, generator: Generator) -> None:
         _check_endpoint(generator.endpoint.url)
     else:
         _check_embedded(settings.llm)
+    _check_room(settings.llm)
     if settings.tts.engine == "xtts":
         _check_xtts(settings.tts)
 
@@ -56,6 +59,18 @@ def _check_endpoint(url: str) -> None:
         raise SettingsError(
             f"llm.base_url: {url!r} does not begin with http:// or https://; such as http://127.0.0.1:8000/v1"
         )
+
+
+def _check_room(llm: LlmSettings) -> None:
+    if llm.context_tokens - llm.max_tokens < LEAST_ROOM:
+        raise SettingsError(
+            f"llm.max_tokens: replies of {llm.max_tokens} tokens leave a conversation no room in "
+            f"llm.context_tokens={llm.context_tokens}: lower the one or raise the other"
+        )
+    try:
+        check_instructions(llm.system_prompt or "", llm)
+    except SettingsError as error:
+        raise SettingsError(f"llm.system_prompt: {error}") from None
 
 
 def _check_embedded(llm: LlmSettings) -> None:

@@ -175,3 +175,18 @@ def test_wrong_starts_are_not_answered_for_ever(client: TestClient) -> None:
             socket.send_json({"type": "start", "eagerness": "very", "output_rate": 8000})
             assert receive(socket)["field"] == "eagerness"
         assert receive(socket)["output_rate"] == 8000
+
+
+def test_instructions_that_leave_the_conversation_no_room_are_refused(
+    client: TestClient, script: Script
+) -> None:
+    with client.websocket_connect("/ws") as socket:
+        socket.send_json({"type": "start", "instructions": "Talk like a pirate. " * 500})
+        error = receive(socket)
+        assert (error["code"], error["field"]) == ("invalid_field", "instructions")
+        assert "VOICE_AGENT_LLM__CONTEXT_TOKENS" in error["message"]
+        socket.send_json({"type": "start", "instructions": "Talk like a pirate."})
+        assert receive(socket)["type"] == "ready"
+        socket.send_json({"type": "text", "text": "hello"})
+        until(socket, "response_ended")
+    assert script.generator.asked[0][0].content == "Talk like a pirate."

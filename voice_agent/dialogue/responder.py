@@ -108,13 +108,12 @@ class Responder:
     def answer(self, timeline: Timeline) -> None:
         """Reply to what the items hold, with what is prepared for it if that went well. It has the floor."""
         prepared, self._prepared = self._prepared, None
-        self._discarded = 0
         self._items.leave_out(self._budget(self._instructions))
-        if prepared:
+        if prepared and not prepared.response.failure and not prepared.task.done():
             self._engines.speculation.used()
-        if prepared is None or prepared.response.failure or prepared.task.done():
-            prepared = self._make_reply(timeline)
-        self._give_floor(prepared)
+            self._give_floor(prepared)
+        else:
+            self._give_floor(self._make_reply(timeline))
 
     def say(self, words: str, timeline: Timeline) -> None:
         """Say something of which the model is not told. It has the floor."""
@@ -251,6 +250,7 @@ class Responder:
 
     def _give_floor(self, making: _Making) -> None:
         self.interrupt()
+        self._discarded = 0
         self._count += 1
         self._current, response = making, making.response
         if response.remembered:

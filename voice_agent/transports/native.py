@@ -12,8 +12,9 @@ from fastapi import WebSocket, status
 from voice_agent.agent import Agent
 from voice_agent.audio import Pcm16
 from voice_agent.dialogue.events import Pong, ResponseAudio, ResponseMade, SessionEnded, SessionError
-from voice_agent.dialogue.options import SessionOptions
+from voice_agent.dialogue.options import SessionOptions, check_instructions
 from voice_agent.dialogue.session import Session
+from voice_agent.errors import SettingsError
 from voice_agent.stages.generator.request import Message
 from voice_agent.transports.closing import (
     MAX_MESSAGE,
@@ -49,7 +50,7 @@ GREETING_S: Final = 2.0
 MAX_STARTS: Final = 5
 """How many wrong ones are answered."""
 
-CHOICES: Final = ("voice", "language")
+CHOICES: Final = ("voice", "language", "instructions")
 """Fields of a `start` whose values may be right and not to be had here."""
 
 
@@ -149,6 +150,11 @@ def _not_to_be_had(start: Start, agent: Agent) -> tuple[BadMessage, ...]:
     if start.language and start.language not in languages:
         said = f"language: {quoted(start.language)} is not heard here; known are {', '.join(languages)}"
         wrong.append(BadMessage("unknown_language", said, "language"))
+    if start.instructions:
+        try:
+            check_instructions(start.instructions, agent.settings.llm)
+        except SettingsError as error:
+            wrong.append(BadMessage("invalid_field", str(error), "instructions"))
     return tuple(wrong)
 
 

@@ -18,11 +18,12 @@ from starlette.websockets import WebSocketDisconnect
 from tests.scripted import Script, silence, speech
 from voice_agent.agent import Agent
 from voice_agent.audio import Pcm16, frames, ms_to_samples, ulaw_decode, ulaw_encode
+from voice_agent.config import Settings
 from voice_agent.dialogue.end_of_turn import LONGEST_MS
 from voice_agent.dialogue.events import (
     Event,
 )
-from voice_agent.dialogue.session import SessionOptions
+from voice_agent.dialogue.options import SessionOptions
 from voice_agent.transports.telephony import twilio
 
 RATE = 8000
@@ -79,6 +80,7 @@ class Desk:
     def __init__(self) -> None:
         self.ready = True
         self.engines = Script().engines()
+        self.settings = Settings()
         self.draining = asyncio.Event()
         self.calls: queue.Queue[StandIn] = queue.Queue()
 

@@ -28,10 +28,11 @@ from voice_agent.dialogue.events import (
     ResponseStarted,
     SessionEnded,
 )
-from voice_agent.dialogue.options import SessionOptions
+from voice_agent.dialogue.options import SessionOptions, check_instructions
 from voice_agent.dialogue.session import Session
+from voice_agent.errors import SettingsError
+from voice_agent.language import base_language
 from voice_agent.transports.closing import Closed, exchange, hold, receive, receive_all, sending
-from voice_agent.transports.language import primary
 from voice_agent.transports.pace import Pace
 from voice_agent.transports.quoting import quoted
 from voice_agent.transports.telephony.chunks import Chunks
@@ -121,7 +122,7 @@ def _options(stream: Stream, agent: Agent) -> SessionOptions:
     def choice(name: str, known: Collection[str]) -> str | None:
         value = given.get(name) or None
         if isinstance(value, str) and name == "language":
-            value = primary(value)
+            value = base_language(value)
         if value is None or value in known:
             return cast(str | None, value)
         log.warning(
@@ -141,6 +142,12 @@ def _options(stream: Stream, agent: Agent) -> SessionOptions:
             MAX_INSTRUCTIONS,
         )
         instructions = None
+    if instructions:
+        try:
+            check_instructions(instructions, agent.settings.llm)
+        except SettingsError as error:
+            log.warning("call %s: parameter %s; the default is used", stream.call_sid, error)
+            instructions = None
     return SessionOptions(
         input_rate=LINE_RATE,
         output_rate=LINE_RATE,
