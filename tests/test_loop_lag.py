@@ -35,14 +35,15 @@ from voice_agent.dialogue.session import Session, open_session
 from voice_agent.stages.generator.deltas import Finish, TextDelta
 from voice_agent.stages.generator.request import Message
 from voice_agent.stages.vad import CascadeVad
-from voice_agent.transports import native
+from voice_agent.transports import native, pace
 from voice_agent.transports.websocket import Protocol
 
 REFERENCE_MS = 5.0
 REFERENCE_ROUNDS = 90
 """Of `work`, which took 5 ms when nothing else ran."""
-MARGIN = 2.0
-"""Caches are shared with whatever else the machine does."""
+MARGIN = 2.5
+"""Caches are shared with whatever else the machine does; and one read of small messages (256 KiB) takes the WebSocket
+library up to 11 ms."""
 
 
 def work() -> None:
@@ -112,6 +113,12 @@ def _unlogged() -> Iterator[None]:
     log.setLevel(logging.CRITICAL + 1)
     yield
     log.setLevel(before)
+
+
+@pytest.fixture(autouse=True)
+def _unpaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Audio is heard as fast as it comes."""
+    monkeypatch.setattr(pace, "AHEAD_S", 3600.0)
 
 
 @pytest.fixture(scope="module")
@@ -281,7 +288,7 @@ FLOODS: dict[str, Callable[[ClientConnection, Pcm16], Awaitable[None]]] = {
     "a minute of speech in frames": flood_small_audio,
     "pings": flood_of({"type": "ping", "id": 1}, times=5000),
     "reports": flood_of({"type": "played", "response": "resp_1", "ms": 100}, times=5000),
-    "long texts": flood_of({"type": "text", "text": " ".join(WORDS)[:20_000]}, times=100),
+    "long texts": flood_of({"type": "text", "text": " ".join(WORDS)[:20_000]}, times=50),
     "buttons": flood_of(
         {"type": "push_to_talk", "pressed": True}, {"type": "push_to_talk", "pressed": False}, times=2000
     ),
