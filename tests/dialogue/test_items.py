@@ -169,7 +169,7 @@ def test_a_chinese_character_counts_for_more_than_a_letter() -> None:
 def test_instructions_that_leave_no_room_are_refused() -> None:
     settings = LlmSettings(context_tokens=2048, max_tokens=200)
     check_instructions("be brief " * 100, settings)
-    with pytest.raises(SettingsError, match="10000 characters.*LLM__CONTEXT_TOKENS=2048"):
+    with pytest.raises(SettingsError, match=r"10000 characters.*LLM__CONTEXT_TOKENS=2048"):
         check_instructions("x" * 10_000, settings)
 
 
