@@ -206,16 +206,19 @@ def what_is_told_as_heard_is_text_up_to_there(events: Iterable[Event]) -> None:
 
 def one_apology_is_enough(held: Held) -> None:
     """Of each kind, for each thing that the user said or the client asked for."""
-    said: set[str] = set()
+    said: set[tuple[int, str]] = set()
+    turn = 0
     for at, event, _ in held.log:
+        if isinstance(event, ResponseStarted):
+            turn = event.turn
         match event:
             case UserTranscript(final=True) | SpeechStarted() | SpeechStopped():
                 said.clear()
             case ResponseStarted() if at in held.asked_at:
                 said.clear()
             case ResponseText(_, text, _) if text.startswith(APOLOGIES):
-                assert text not in said, event
-                said.add(text)
+                assert (turn, text) not in said, event
+                said.add((turn, text))
 
 
 def what_was_heard_is_what_was_played(held: Held) -> None:
