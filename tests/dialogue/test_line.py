@@ -82,6 +82,10 @@ async def test_a_client_that_sends_nothing_is_let_go() -> None:
         begun = clock()
         assert await caller.until(SessionEnded) == SessionEnded("idle")
         assert clock() - begun == pytest.approx(30)
+        caller.session.read("too late")  # before the transport has closed
+        caller.session.respond()
+        await caller.say(speech(500), silence(1000))
+        assert caller.session.idle
     async with calling(Script(), settings=settings) as caller:
         begun = clock()
         await asyncio.sleep(20)

@@ -5,6 +5,7 @@ import logging
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Final
 
 from voice_agent.audio import Pcm16, samples_to_ms
 from voice_agent.config import Settings
@@ -47,6 +48,9 @@ from voice_agent.errors import StageError
 
 log = logging.getLogger(__name__)
 
+MOST_TRANSCRIPT: Final = 20_000
+"""Characters in one transcript. Every one of a turn repeats what came before, which a client may keep adding to."""
+
 
 class Session:
     """Made by `open_session`; a transport feeds it and writes out its `events`."""
@@ -74,7 +78,7 @@ class Session:
             decided=self._carry_out,
             understood=self._understand,
             failed=self._fail,
-            gone=lambda: self._outbox.put(SessionEnded("idle")),
+            gone=lambda: self._hang_up("idle"),
         )
         self._responder = Responder(
             self.id,
@@ -91,6 +95,8 @@ class Session:
         self._turn = 0
         self._leaving = False
         """The agent says goodbye."""
+        self._over = False
+        """It has hung up: nothing more is answered."""
 
     # What a transport calls.
 
@@ -116,7 +122,7 @@ class Session:
     def read(self, text: str) -> None:
         """The user typed this: answer it, in place of what is being said. Where there is nothing in it, do nothing."""
         self._listener.alive()
-        if not text.strip():
+        if self._over or not text.strip():
             return
         self._turns.user_is_there()
         self._responder.discard_prepared()
@@ -143,6 +149,8 @@ class Session:
     def respond(self) -> None:
         """Answer what was said, where that is not done of itself (`TurnPolicy.answer`)."""
         self._listener.alive()
+        if self._over:
+            return
         timeline = Timeline(self.id, last_speech=self._clock(), turn=self._turn)
         timeline.mark("end_of_turn", self._clock())
         self._responder.answer(timeline)
@@ -191,6 +199,8 @@ class Session:
     # What turn-taking decides.
 
     def _carry_out(self, decision: Decision) -> None:
+        if self._over:
+            return
         match decision:
             case Onset(at):
                 self._responder.discard_prepared()
@@ -254,8 +264,8 @@ class Session:
         return self._turn + (not self.items.unanswered or not self._turn)
 
     def _merged(self, text: str) -> str:
-        """All that the user said in the turn that `text` belongs to."""
-        return f"{self.items.unanswered} {text}".strip()
+        """All that the user said in the turn that `text` belongs to; of very much, the end."""
+        return f"{self.items.unanswered} {text}".strip()[-MOST_TRANSCRIPT:]
 
     def _phrases(self) -> Phrases:
         return phrases(self._settings.turn, self.options.language)
@@ -266,8 +276,12 @@ class Session:
 
     def _floor_is_free(self, reason: EndReason) -> None:
         if self._leaving and reason != "interrupted":
-            self._outbox.put(SessionEnded("quiet"))
+            self._hang_up("quiet")
         self._leaving = False
+
+    def _hang_up(self, reason: str) -> None:
+        self._over = True
+        self._outbox.put(SessionEnded(reason))
 
     def _fail(self, error: StageError) -> None:
         log.error("session %s: %s: %s", self.id, error.stage, error)
