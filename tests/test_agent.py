@@ -203,3 +203,25 @@ async def test_a_session_whose_tasks_hang_gives_its_place_back() -> None:
         async with agent.session(SessionOptions()):
             pass
         released.set()
+
+
+async def test_an_engine_that_fails_as_nobody_foresaw_is_told_to_who_comes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    script, closed = Script(), asyncio.Event()
+
+    async def start() -> None:
+        raise RuntimeError("no such device")
+
+    async def close() -> None:
+        closed.set()
+
+    monkeypatch.setattr(script.synthesizer, "start", start)
+    monkeypatch.setattr(script.transcriber, "close", close)
+    agent = agent_of(script)
+    async with agent.running():
+        await asyncio.sleep(1)
+        with pytest.raises(Refused, match="ScriptedSynthesizer failed: RuntimeError: no such device"):
+            async with agent.session(SessionOptions()):
+                pass
+    assert closed.is_set()

@@ -46,7 +46,7 @@ def test_there_are_no_options_before_the_engines_are_loaded(client: TestClient, 
     answer = client.get("/options")
     assert answer.status_code == 503
     assert "still loading" in answer.json()["detail"]
-    agent.failure = "tts.voice: there is no 'nobody'"
+    agent._failures["PiperSynthesizer"] = "tts.voice: there is no 'nobody'"
     assert "there is no 'nobody'" in client.get("/options").json()["detail"]
 
 

@@ -64,13 +64,18 @@ class Agent:
         self.engines = engines
         self.ready = False
         """Every engine was loaded, and the server is not about to end."""
-        self.failure: str | None = None
-        """Why an engine could not be started, as far as is known now."""
+        self._failures: dict[str, str] = {}
+        """Why an engine could not be started, as far as is known now, by its class."""
         self.draining = asyncio.Event()
         """Set when the server is about to end; a transport then tells its client and closes."""
         self._open = 0
         self._empty = asyncio.Event()
         self._empty.set()
+
+    @property
+    def failure(self) -> str | None:
+        """Why it can't become ready now; None while it may."""
+        return "; ".join(self._failures.values()) or None
 
     @property
     def serving(self) -> bool:
@@ -80,15 +85,17 @@ class Agent:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Load the engines, in the background, for as long as the context lasts."""
-        async with asyncio.TaskGroup() as tasks:
-            background = [tasks.create_task(self._load()), tasks.create_task(_measure_lag())]
-            try:
-                yield
-            finally:
-                for task in background:
-                    task.cancel()
-        self.ready = False
-        await self._close_engines()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                background = [tasks.create_task(self._load()), tasks.create_task(_measure_lag())]
+                try:
+                    yield
+                finally:
+                    for task in background:
+                        task.cancel()
+        finally:
+            self.ready = False
+            await self._close_engines()
 
     async def _close_engines(self) -> None:
         """All at once, so that one that hangs keeps no other."""
@@ -187,12 +194,8 @@ class Agent:
     async def _load(self) -> None:
         clock = asyncio.get_running_loop().time
         begun = clock()
-        try:
-            async with asyncio.TaskGroup() as starting:
-                for engine in self.engines.all():
-                    starting.create_task(self._start(engine))
-        except* VoiceAgentError as errors:
-            self.failure = "; ".join(str(error) for error in errors.exceptions)
+        await asyncio.gather(*map(self._start, self.engines.all()))
+        if self.failure:
             log.error("not ready, and it will not be: %s", self.failure)
         else:
             self.ready = True
@@ -200,14 +203,23 @@ class Agent:
 
     async def _start(self, engine: Engine) -> None:
         """Until it works: an endpoint may come up after us. A wrong setting or missing weights stay as they are."""
+        name = type(engine).__name__
         while True:
             try:
-                return await engine.start()
+                await engine.start()
             except StageError as error:
-                self.failure = str(error)
+                self._failures[name] = str(error)
                 log.error("not ready, trying again in %.0f s: %s", START_AGAIN_S, error)
                 await asyncio.sleep(START_AGAIN_S)
-                self.failure = None
+                continue
+            except VoiceAgentError as error:
+                self._failures[name] = str(error)
+            except Exception as error:
+                self._failures[name] = f"{name} failed: {type(error).__name__}: {error}"
+                log.exception("%s failed in a way that nobody foresaw", name)
+            else:
+                self._failures.pop(name, None)
+            return
 
 
 async def _measure_lag() -> None:

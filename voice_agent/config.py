@@ -133,7 +133,7 @@ class TurnSettings(Section):
     """Responses prepared at once before their turn is over, in all sessions; 0 prepares none. By default one for
     each core: on a busy machine, work that may be thrown away would delay work that is due."""
     barge_in: bool = True
-    """Whether the user can interrupt the agent by speaking."""
+    """Whether the user can interrupt the agent while they speak; if not, only their turn does, when it is over."""
     echo_guard: bool = True
     """Whether the agent's own voice, heard by the microphone, is told from the user's."""
     filler: str | None = "Let me think."

@@ -14,7 +14,7 @@ one waits."""
 
 _prepared: Final = Counter(
     "voice_agent_prepared_responses",
-    "Responses prepared before the end of the turn: used, discarded since the user went on, or skipped since the "
+    "Responses prepared before the end of the turn: used, discarded since the user went on, failed, or skipped since the "
     "machine was busy.",
     ["outcome"],
 )
@@ -49,6 +49,8 @@ class Speculation:
         self._under_way = {work for work in self._under_way if not work.ready}
         if len(self._under_way) < self._limit:
             return True
+        if not self._limit:
+            return False
         _prepared.labels("skipped").inc()
         return False
 
@@ -63,6 +65,10 @@ class Speculation:
     def used(self) -> None:
         """A prepared response was due."""
         _prepared.labels("used").inc()
+
+    def failed(self) -> None:
+        """A prepared response could not be made; it is made again, now that it is due."""
+        _prepared.labels("failed").inc()
 
     def wasted(self, seconds: float) -> None:
         """A prepared response was discarded."""

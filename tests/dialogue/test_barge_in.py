@@ -4,12 +4,15 @@ import pytest
 
 from tests.dialogue.calling import STORY, STORY_MS, calling
 from tests.scripted import MS_PER_CHARACTER, Script, silence, speech
+from voice_agent.dialogue.echo import EchoGuard
 from voice_agent.dialogue.events import (
     ResponseAudio,
     ResponseEnded,
     ResponsePaused,
     ResponseResumed,
+    SpeechStarted,
     TurnTimeline,
+    UserTranscript,
 )
 from voice_agent.dialogue.options import SessionOptions
 
@@ -151,3 +154,31 @@ async def test_a_backchannel_is_judged_by_what_was_heard_by_then(at_ms: int, rea
         await caller.until(ResponseAudio)
         await caller.say(silence(at_ms), speech(300), silence(1000))
         assert (await caller.until(ResponseEnded)).reason == reason
+
+
+async def test_the_end_of_a_reply_that_comes_back_late_is_still_told_from_the_user(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with calling(Script()) as caller:
+        await caller.ask()
+        await caller.until(ResponseEnded)
+        monkeypatch.setattr(EchoGuard, "is_echo", lambda *_: True)
+        before = len(caller.all(SpeechStarted))
+        await caller.say(speech(400), silence(1000))
+        assert len(caller.all(SpeechStarted)) == before
+        await caller.say(silence(1000), speech(400))  # nothing of it can come back any more
+        assert len(caller.all(SpeechStarted)) == before + 1
+
+
+async def test_words_over_a_reply_that_was_heard_belong_to_the_next_turn() -> None:
+    script = Script()
+    script.generator.replies = [STORY * 3]
+    script.transcriber.texts = ["tell me a story", "yeah"]
+    async with calling(script) as caller:
+        await caller.ask()
+        await caller.until(ResponseAudio)
+        await caller.say(silence(1000), speech(600), silence(1000))
+        await caller.until(ResponseEnded)
+    transcripts = caller.all(UserTranscript)
+    assert all(event.text == "tell me a story" for event in transcripts if event.turn == 1)
+    assert transcripts[-1] == UserTranscript(2, "", final=True)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 
 import pytest
+from prometheus_client import REGISTRY
 
 from tests.dialogue.calling import ENDPOINT_MS, SETTINGS, calling
 from tests.scripted import Script, silence, speech
@@ -16,6 +17,7 @@ from voice_agent.dialogue.events import (
     ResponseStarted,
     ResponseText,
     SessionError,
+    TurnTimeline,
 )
 from voice_agent.dialogue.manners import PHRASES
 from voice_agent.dialogue.options import SessionOptions
@@ -89,7 +91,7 @@ async def test_a_failing_transcriber_is_heard_of_and_the_session_goes_on() -> No
     assert caller.all(SessionError) == [SessionError("transcriber_failed", "took too long")]
     assert "Sorry" in script.synthesizer.said[0]
     assert [event.turn for event in caller.all(ResponseStarted)] == [1, 2]
-    assert [event.turn for event in caller.final()] == [2]
+    assert [(event.turn, bool(event.text)) for event in caller.final()] == [(1, False), (2, True)]
 
 
 REPLIES: dict[str, tuple[list[Delta | Exception | float], EndReason, str, str]] = {
@@ -412,3 +414,69 @@ async def test_a_thought_that_was_taken_for_the_reply_is_taken_back(prepared: bo
     )
     assert not caller.all(SessionError)
     assert [message.content for message in script.generator.asked[-1]][2:] == ["Hello there.", "and now?"]
+
+
+async def test_a_conversation_that_fits_is_sent_whole_every_time() -> None:
+    """Sums of estimates differ in their last digit by the order in which they are added."""
+    script = Script()
+    async with calling(script) as caller:
+        for turn in range(20):
+            caller.session.read("so " * (turn % 5 + 1))
+            await caller.until(ResponseEnded, turn + 1)
+    assert [len(asked) for asked in script.generator.asked] == [2 + 2 * turn for turn in range(20)]
+
+
+async def test_one_message_that_was_too_long_does_not_cost_the_rest_of_the_conversation() -> None:
+    script = Script()
+    too_long = ContextTooLong("generator", "2048 tokens")
+    script.generator.replies = [too_long, too_long, too_long, *["Fine."] * 8]
+    async with calling(script) as caller:
+        for turn in range(8):
+            caller.session.read("tell me more of it, please, " * 10)
+            await caller.until(ResponseEnded, turn + 1)
+    assert len(script.generator.asked[-1]) > 2
+
+
+async def test_a_reply_that_breaks_off_for_its_length_is_not_begun_anew() -> None:
+    script = Script()
+    too_long = ContextTooLong("generator", "2048 tokens")
+    script.generator.replies = [[TextDelta("The answer is. "), TextDelta("And"), too_long], "Another reply."]
+    async with calling(script) as caller:
+        caller.session.read("hello")
+        assert (await caller.until(ResponseEnded)).reason == "failed"
+    assert " ".join(script.synthesizer.said) == f"The answer is. {SORRY}"
+
+
+async def test_an_endpoint_that_always_takes_its_words_back_is_asked_twice() -> None:
+    script = Script()
+    script.generator.replies = [[TextDelta("So I should. And"), 0.5, Retract(), Finish("stop")]] * 9
+    async with calling(script) as caller:
+        caller.session.read("hello")
+        await caller.say(silence(9000))
+        caller.session.read("hello?")
+        await caller.say(silence(9000))
+    assert len(script.generator.asked) == 3  # once more, and not again in the same turn
+    assert "".join(script.synthesizer.said).count("try again") == 2
+
+
+async def test_what_failed_before_it_was_due_is_counted_as_such() -> None:
+    def counted(outcome: str) -> float:
+        return REGISTRY.get_sample_value("voice_agent_prepared_responses_total", {"outcome": outcome}) or 0
+
+    failed, used = counted("failed"), counted("used")
+    script = Script()
+    script.generator.replies = [StageError("generator", "boom"), "Fine."]
+    async with calling(script) as caller:
+        await caller.ask()
+        await caller.until(ResponseEnded)
+    assert (counted("failed"), counted("used")) == (failed + 1, used)
+
+
+async def test_a_timeline_stays_as_it_was_told() -> None:
+    script = Script()
+    async with calling(script) as caller:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Reply, "text", lambda _: 1 / 0)
+            caller.session.read("hello")
+            await caller.until(TurnTimeline, 2)
+    assert [event.timeline.response for event in caller.all(TurnTimeline)] == ["resp_1", "resp_2"]

@@ -63,3 +63,14 @@ async def test_the_rates_are_fixed_when_the_session_begins() -> None:
     async with calling(Script()) as caller:
         with pytest.raises(SettingsError, match="input_rate and output_rate"):
             caller.session.change(SessionOptions(input_rate=8000))
+
+
+async def test_what_was_prepared_before_a_change_is_not_used_after_it() -> None:
+    script = Script()
+    async with calling(script) as caller:
+        await caller.say(speech(500), silence(500))
+        assert len(script.generator.asked) == 1
+        caller.session.change(SessionOptions(instructions="Be rude."))
+        await caller.say(silence(500))
+        await caller.until(ResponseEnded)
+    assert [asked[0].content for asked in script.generator.asked] == ["Be brief.", "Be rude."]

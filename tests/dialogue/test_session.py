@@ -12,6 +12,7 @@ from voice_agent.audio import samples_to_ms
 from voice_agent.dialogue import turn_taking
 from voice_agent.dialogue.end_of_turn import Evidence
 from voice_agent.dialogue.events import (
+    Event,
     ResponseAudio,
     ResponseEnded,
     ResponseMade,
@@ -359,3 +360,26 @@ async def test_typed_text_with_nothing_in_it_is_passed_over(typed: str) -> None:
         caller.session.read(typed)
         assert (await caller.until(ResponseEnded)).reason == "completed"
         assert len(caller.final()) == 1
+
+
+@pytest.mark.parametrize("prepared", [True, False])
+async def test_that_all_was_made_is_told_before_it_was_played(prepared: bool) -> None:
+    script = Script(speculation=Speculation(4 if prepared else 0))
+    async with calling(script) as caller:
+        await caller.ask()
+        await caller.until(ResponseEnded)
+    order = [
+        type(event)
+        for event in caller.events
+        if isinstance(event, ResponseStarted | ResponseMade | ResponseEnded)
+    ]
+    assert order == [ResponseStarted, ResponseMade, ResponseEnded]
+
+
+async def test_a_turn_on_which_the_user_hangs_up_is_measured() -> None:
+    seen: list[Event] = []
+    async with calling(Script()) as caller:
+        caller.session.subscribe(seen.append)
+        await caller.ask()
+        await caller.until(ResponseStarted)
+    assert any(isinstance(event, TurnTimeline) for event in seen)

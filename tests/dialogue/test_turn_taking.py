@@ -179,3 +179,23 @@ def test_the_tables_name_every_state() -> None:
     inputs = {given for row in TRANSITIONS.values() for given in row}
     inputs |= {given for row in FLOOR_TRANSITIONS.values() for given in row}
     assert inputs == set(Input)
+
+
+def test_what_is_said_while_an_utterance_that_was_ended_is_transcribed_belongs_to_the_next() -> None:
+    turns = new()
+    speak(turns, 5000)  # as long as one may be
+    speak(turns, 600)
+    stay_silent(turns, 60)  # a dip
+    speak(turns, 300)
+    assert turns.transcribed("and so on") == [Complete(), Answer()]
+    assert without(speak(turns, 100), TranscribeInterim) == [Onset(ms_to_samples(5000))]
+    assert turns.opened == ms_to_samples(5000)
+
+
+def test_a_sound_that_dies_down_after_an_utterance_that_was_ended_is_no_part_of_the_next() -> None:
+    turns = new()
+    speak(turns, 5000)
+    speak(turns, 100)
+    assert Complete() in turns.transcribed("and so on")
+    stay_silent(turns, 2000)
+    assert without(speak(turns, 100), TranscribeInterim) == [Onset(ms_to_samples(7100))]

@@ -32,8 +32,10 @@ async def engine_call(stage: str, timeout_s: float, setting: str = "") -> AsyncI
     try:
         async with scope:
             yield
-    except VoiceAgentError:
+    except StageError:
         raise
+    except VoiceAgentError as error:
+        raise StageError(stage, str(error)) from error
     except Exception as error:  # a fault of the engine's, which is no reason to end the conversation
         if isinstance(error, TimeoutError) and scope.expired():
             named = f" (VOICE_AGENT_{setting})" if setting else ""

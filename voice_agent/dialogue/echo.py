@@ -123,9 +123,13 @@ class EchoGuard:
         while self._starts and self._starts[-1] >= at:
             self._starts.pop()
 
+    def expects(self, at: int) -> bool:
+        """Whether anything that was played can still come back at sample `at`: for a while after its end, too."""
+        return at <= self._played.end + LATEST + REVERB
+
     def is_echo(self, frame: Pcm16, at: int) -> bool:
         """Whether what is heard is explained by what was played; `frame` holds FRAME samples at RATE, from `at` on."""
-        if at > self._played.end + LATEST + REVERB:
+        if not self.expects(at):
             return False
         end = at + FRAME
         whole = at == self._heard_up_to

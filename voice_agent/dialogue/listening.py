@@ -198,7 +198,7 @@ class Listener:
 
     def _hear_frame(self, frame: Pcm16, probability: float) -> None:
         self._audio.append(frame)
-        if self.turns.floor is not Floor.FREE and self._is_echo(frame, probability):
+        if self._is_echo(frame, probability):
             probability = 0.0
         decisions = self.turns.frame(probability)
         if self.turns.last_speech == self.turns.now:
@@ -208,7 +208,7 @@ class Listener:
             self._audio.drop_before(self.turns.now - self.turns.run - PREROLL)
 
     def _is_echo(self, frame: Pcm16, probability: float) -> bool:
-        if not self.echo:
+        if not (self.echo and self.echo.expects(self.turns.now)):
             return False
         heard = self._for_echo.feed(frame)
         return probability > 0 and self.echo.is_echo(heard, self.turns.now)

@@ -28,19 +28,23 @@ class Reply:
     """Asks the model once. A reply that says nothing is an error: there is always something to hear or to see."""
 
     def __init__(
-        self, generator: Generator, request: Callable[[float], Request], timeout_s: float, share: float = 1.0
+        self,
+        generator: Generator,
+        request: Callable[[float], Request],
+        timeout_s: float,
+        fitted: Callable[[float], None] = lambda share: None,
     ) -> None:
-        """`request` gives what to ask with a share (0 to 1) of the history; `share` of it is asked with first.
+        """`request` gives what to ask with a share (0 to 1) of the conversation; where all of it was too long, `fitted`
+        is told which share was not.
 
         `timeout_s` bounds every wait for the next words, whatever the model does meanwhile.
         """
-        self.share = share
-        """Of the history, that fitted."""
         self.finish: FinishReason | None = None
         """Why the model ended; None until it has."""
         self._generator = generator
         self._request = request
         self._timeout_s = timeout_s
+        self._fitted = fitted
 
     @property
     def cut_short(self) -> bool:
@@ -89,15 +93,18 @@ class Reply:
 
     async def _deltas(self) -> AsyncGenerator[Delta, None]:
         """Of the first attempt whose history is not too long for the model."""
-        for share in (share for share in SHARES if share <= self.share):
-            self.share = share
+        for share in SHARES:
+            began = False
             try:
                 async with aclosing(self._generator.stream(self._request(share))) as deltas:
                     async for delta in deltas:
+                        if share < 1 and not began:
+                            self._fitted(share)
+                        began = True
                         yield delta
                 return
             except ContextTooLong as error:
-                if share == SHARES[-1]:
+                if began or share == SHARES[-1]:
                     raise
                 log.warning("asking again with less of the conversation: %s", error)
 

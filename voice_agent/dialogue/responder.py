@@ -34,6 +34,9 @@ from voice_agent.stages.generator.request import Request
 
 log = logging.getLogger(__name__)
 
+LEAST_TRIED: Final = 256.0
+"""Tokens of a conversation that a model is always sent at first, though it had no room for so many before: the fault may
+have been another one."""
 MOST_DISCARDED: Final = 4
 """Replies prepared for nothing in one utterance, after which the next one waits until it is due: somebody who pauses
 every few words would have the model asked each time."""
@@ -45,7 +48,6 @@ class _Making:
 
     response: Response
     task: asyncio.Task[None]
-    reply: Reply | None
     item: AssistantItem | None = None
     """Once it has the floor, if the model is told of it."""
 
@@ -81,8 +83,10 @@ class Responder:
         self._count = 0
         self._discarded = 0
         """In the open utterance."""
-        self._share = 1.0
-        """Of the history, that the model had room for last."""
+        self._fits = float("inf")
+        """Tokens, as we estimate them, that the model had room for when it had said that there were too many."""
+        self._made_anew: int | None = None
+        """The turn whose reply was last made anew: once is enough."""
         self._prepared: _Making | None = None
         self._current: _Making | None = None
 
@@ -109,11 +113,22 @@ class Responder:
         """Reply to what the items hold, with what is prepared for it if that went well. It has the floor."""
         prepared, self._prepared = self._prepared, None
         self._items.leave_out(self._budget(self._instructions))
-        if prepared and not prepared.response.failure and not prepared.task.done():
+        if prepared and (prepared.response.failure or prepared.task.done()):
+            log.warning("session %s: prepared in vain: %s", self._session, prepared.response.failure)
+            self._engines.speculation.failed()
+            prepared = None
+        elif prepared:
             self._engines.speculation.used()
-            self._give_floor(prepared)
-        else:
-            self._give_floor(self._make_reply(timeline))
+        self._give_floor(prepared or self._make_reply(timeline))
+
+    def utterance_is_over(self) -> None:
+        """What is prepared from now on is for another one."""
+        self._discarded = 0
+
+    def note_heard(self) -> None:
+        """Bring the item of what is being said up to what was heard of it by now."""
+        if self._current and self._current.item:
+            self._current.item.heard_ms = self._current.response.playback.played_ms
 
     def say(self, words: str, timeline: Timeline) -> None:
         """Say something of which the model is not told. It has the floor."""
@@ -153,21 +168,24 @@ class Responder:
             response.timeline.mark("first_audio_sent", self._clock())
 
     def close(self) -> None:
-        """Stop what is being made."""
-        for making in (self._prepared, self._current):
-            if making:
-                making.task.cancel()
+        """Stop what is being made; what was heard of it counts, also in the metrics."""
+        self.discard_prepared()
+        self.interrupt()
 
     def _make_reply(self, timeline: Timeline, said: str = "") -> _Making:
         view, instructions = self._items.view(said), self._instructions
 
-        def request(share: float) -> Request:
-            tokens = min(view.tokens, self._budget(instructions))
-            return Request(view.within(max(LEAST_ROOM, share * tokens)).messages(instructions))
+        budget = self._budget(instructions)
 
-        llm = self._settings.llm
-        reply = Reply(self._engines.generator, request, llm.turn_timeout_s, self._share)
-        return self._make(reply, timeline, remembered=True, reply=reply)
+        def request(share: float) -> Request:
+            tokens = budget if share == 1 else share * min(view.tokens, budget)
+            return Request(view.within(max(LEAST_ROOM, tokens)).messages(instructions))
+
+        def fitted(share: float) -> None:
+            self._fits = min(self._fits, max(LEAST_TRIED, share * min(view.tokens, budget)))
+
+        reply = Reply(self._engines.generator, request, self._settings.llm.turn_timeout_s, fitted)
+        return self._make(reply, timeline, remembered=True)
 
     @property
     def _instructions(self) -> str:
@@ -176,11 +194,9 @@ class Responder:
     def _budget(self, instructions: str) -> float:
         """Tokens that the conversation may take, beside the instructions and the reply."""
         llm = self._settings.llm
-        return llm.context_tokens - llm.max_tokens - token_estimate(instructions)
+        return min(self._fits, llm.context_tokens - llm.max_tokens - token_estimate(instructions))
 
-    def _make(
-        self, source: Source, timeline: Timeline, *, remembered: bool, reply: Reply | None = None
-    ) -> _Making:
+    def _make(self, source: Source, timeline: Timeline, *, remembered: bool) -> _Making:
         """Begin with a response. However its task ends, and if it never begins, it is no longer under way then."""
         options, phrases, turn = self._options(), self._phrases(), self._settings.turn
         response = Response(
@@ -201,7 +217,7 @@ class Responder:
         self._engines.speculation.begun(response)
         task = self._tasks.create_task(self._run(response))
         task.add_done_callback(partial(self._clean_up, response))
-        return _Making(response, task, reply)
+        return _Making(response, task)
 
     async def _run(self, response: Response) -> None:
         try:
@@ -219,16 +235,20 @@ class Responder:
                 )
                 self._end(response, "failed")
                 if response.remembered:
-                    self.say(self._phrases().no_answer, response.timeline)
+                    self.say(self._phrases().no_answer, response.timeline.again())
 
     def _make_anew(self, response: Response) -> None:
         """What was said of it was no reply: drop what was not heard, forget the rest, and ask again."""
         log.warning("session %s: %s", self._session, response.failure)
         response.spoken.forget()
-        timeline = Timeline(self._session, response.timeline.last_speech, response.timeline.turn)
         self._end(response, "interrupted")
-        timeline.mark("end_of_turn", self._clock())
-        self.answer(timeline)
+        timeline = response.timeline.again()
+        if self._made_anew == timeline.turn:
+            self._fail(StageError("generator", f"{response.failure}, and did so again"))
+            self.say(self._phrases().no_answer, timeline)
+        else:
+            self._made_anew = timeline.turn
+            self._give_floor(self._make_reply(timeline))
 
     def _clean_up(self, response: Response, _: asyncio.Task[None]) -> None:
         response.close()
@@ -250,7 +270,6 @@ class Responder:
 
     def _give_floor(self, making: _Making) -> None:
         self.interrupt()
-        self._discarded = 0
         self._count += 1
         self._current, response = making, making.response
         if response.remembered:
@@ -267,8 +286,6 @@ class Responder:
         if reason == "interrupted":
             self._outbox.cut_off(response.id)
             making.task.cancel()
-        if making.reply:
-            self._share = making.reply.share
         response.close()
         heard_ms = END if reason == "completed" else response.playback.played_ms
         heard = response.spoken.heard(heard_ms)
@@ -278,7 +295,7 @@ class Responder:
         self._outbox.put(ResponseEnded(response.id, reason, response.playback.played_ms, heard))
         if response.timeline.answers:
             response.timeline.mark("response_end", self._clock())
-            self._outbox.put(TurnTimeline(response.timeline))
+            self._outbox.put(TurnTimeline(response.timeline.copy()))
         self._ended(reason)
 
     def _fail(self, error: StageError) -> None:

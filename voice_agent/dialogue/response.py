@@ -22,7 +22,7 @@ from voice_agent.dialogue.playback import Playback
 from voice_agent.dialogue.replying import Retracted
 from voice_agent.dialogue.spoken_text import SpokenChunk, SpokenText
 from voice_agent.dialogue.timeline import Timeline
-from voice_agent.errors import StageError, VoiceAgentError
+from voice_agent.errors import StageError
 from voice_agent.stages.chunker import Chunk, Chunker
 from voice_agent.stages.synthesizer import Synthesizer
 
@@ -169,12 +169,12 @@ class Response:
         reason: EndReason = "completed"
         try:
             await self._say(self._source, remembered=self.remembered)
+            await self._committed.wait()
             self._tell(ResponseMade(self.id))
         except Retracted as error:
             self.failure = error
             return "failed"
-        except VoiceAgentError as error:
-            failure = as_stage_error(error)
+        except StageError as failure:
             if not self._committed.is_set():
                 self.failure = failure
                 return "failed"
@@ -183,8 +183,8 @@ class Response:
             if failure.stage != "synthesizer":
                 try:
                     await self._say(Phrase(self._bridge.apology), remembered=False)
-                except VoiceAgentError as second:
-                    failed(as_stage_error(second))
+                except StageError as second:
+                    failed(second)
         await self._committed.wait()
         await self.playback.finish()
         return reason
@@ -216,7 +216,7 @@ class Response:
                 filler = Chunk(f"{self._bridge.filler} ", self._bridge.filler)
                 try:
                     await self._speak(filler, remembered=False)
-                except VoiceAgentError as error:
+                except StageError as error:
                     log.warning("no filler: %s", error)  # the reply will tell
 
     def _audio(self, pcm: Pcm16) -> None:
@@ -229,7 +229,7 @@ class Response:
     async def _words(self, source: Source) -> AsyncGenerator[str, None]:
         async with aclosing(source.text()) as stream:
             async for text in stream:
-                if source is self._source:
+                if not isinstance(source, Phrase):
                     self.timeline.mark("llm_first_token", self._clock())
                 for start in range(0, len(text), MOST_AT_ONCE):
                     if start:
@@ -266,8 +266,3 @@ class Response:
     async def _put(self, chunk: SpokenChunk, pcm: Pcm16) -> None:
         chunk.audio_ms += samples_to_ms(len(pcm), self._voice.rate)
         await self.playback.put(pcm)
-
-
-def as_stage_error(error: VoiceAgentError) -> StageError:
-    """What went wrong while a text was spoken: where no stage is named, it was the voice."""
-    return error if isinstance(error, StageError) else StageError("synthesizer", str(error))

@@ -121,10 +121,9 @@ class Session:
 
     def read(self, text: str) -> None:
         """The user typed this: answer it, in place of what is being said. Where there is nothing in it, do nothing."""
-        self._listener.alive()
         if self._over or not text.strip():
             return
-        self._turns.user_is_there()
+        self._is_there()
         self._responder.discard_prepared()
         timeline = Timeline(self.id, last_speech=self._clock())
         timeline.mark("end_of_turn", self._clock())
@@ -138,17 +137,17 @@ class Session:
 
     def interrupt(self) -> None:
         """The client wants silence."""
-        self._listener.alive()
+        self._is_there()
         self._responder.interrupt()
 
     def complete_turn(self) -> None:
         """The user's turn is over, if one is open: for a client that decides that itself."""
-        self._listener.alive()
+        self._is_there()
         self._listener.complete()
 
     def respond(self) -> None:
         """Answer what was said, where that is not done of itself (`TurnPolicy.answer`)."""
-        self._listener.alive()
+        self._is_there()
         if self._over:
             return
         timeline = Timeline(self.id, last_speech=self._clock(), turn=self._turn)
@@ -167,6 +166,7 @@ class Session:
         """
         self.options = self.options.changed_to(options)
         self._listener.language = options.language
+        self._responder.discard_prepared()
         self._turns.policy = options.policy
         self._turns.set_eagerness(options.eagerness)
 
@@ -220,6 +220,7 @@ class Session:
             case Discard():
                 self._listener.close_utterance()
                 self._responder.discard_prepared()
+                self._responder.utterance_is_over()
                 self._outbox.put(UserTranscript(self._next_turn, "", final=True))
             case AskIfThere():
                 self._say(self._phrases().still_there)
@@ -239,6 +240,7 @@ class Session:
     def _complete(self) -> None:
         assert self._listener.timeline
         self._listener.close_utterance()
+        self._responder.utterance_is_over()
         self._listener.timeline.mark("end_of_turn", self._clock())
         self._take_turn(self._listener.text, self._listener.timeline)
 
@@ -254,21 +256,32 @@ class Session:
         self._responder.interrupt()
         self._leaving = False
         self._turn = timeline.turn = self._next_turn
-        if text is not None:
-            self._outbox.put(UserTranscript(self._turn, self._merged(text), final=True))
+        self._outbox.put(UserTranscript(self._turn, self._merged(text) if text else "", final=True))
+        if text:
             self.items.add_user(text)
 
     @property
     def _next_turn(self) -> int:
         """Number of the turn that the user's next words belong to: the last one, while no answer to it was heard."""
-        return self._turn + (not self.items.unanswered or not self._turn)
+        return self._turn + (not self._unanswered or not self._turn)
 
     def _merged(self, text: str) -> str:
         """All that the user said in the turn that `text` belongs to; of very much, the end."""
-        return f"{self.items.unanswered} {text}".strip()[-MOST_TRANSCRIPT:]
+        return f"{self._unanswered} {text}".strip()[-MOST_TRANSCRIPT:]
+
+    @property
+    def _unanswered(self) -> str:
+        """What the user said last, while nothing of an answer to it was heard."""
+        self._responder.note_heard()
+        return self.items.unanswered
 
     def _phrases(self) -> Phrases:
         return phrases(self._settings.turn, self.options.language)
+
+    def _is_there(self) -> None:
+        """The user did something, if without speaking."""
+        self._listener.alive()
+        self._turns.user_is_there()
 
     def _say(self, words: str) -> None:
         """Something that answers nobody."""

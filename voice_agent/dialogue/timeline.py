@@ -1,6 +1,6 @@
 """The record of one turn's moments, all on one clock."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal, get_args
 
 Step = Literal[
@@ -34,6 +34,17 @@ class Timeline:
     def mark(self, step: Step, moment: float) -> None:
         """Record the first time that `step` is reached; a second call changes nothing."""
         self._moments.setdefault(step, moment)
+
+    def copy(self) -> "Timeline":
+        """As it is now."""
+        return replace(self, _moments=dict(self._moments))
+
+    def again(self) -> "Timeline":
+        """For another response to the same turn: begun anew, but for when the turn was over."""
+        again = replace(self, response=None, _moments={})
+        if self.answers:
+            again.mark("end_of_turn", self._moments["end_of_turn"])
+        return again
 
     @property
     def answers(self) -> bool:

@@ -123,6 +123,8 @@ class TurnTaking:
         """The transcript could not be made: the user is owed an apology."""
         self._released = False
         """The utterance is over: the user let go of the button, or it was completed from outside."""
+        self._cut: int | None = None
+        """Where an utterance was ended in the midst of speech, in samples, until what follows has begun or died down."""
         self._scores_asked = 0
         self._quiet_since: int | None = 0
         """Since when the user is waited for; None while that is not so."""
@@ -145,6 +147,8 @@ class TurnTaking:
             self.last_speech = self.now
         else:
             self.run = 0
+            if self.now - self.last_speech >= ms_to_samples(NO_WORDS_MS):
+                self._cut = None
             if self.state is State.LISTENING and self.floor is Floor.FREE:
                 return list(self._wait())  # nothing else can follow; most frames are such
         return list(self._decide())
@@ -217,6 +221,8 @@ class TurnTaking:
         silence = self.now - self.last_speech
         too_long = self.state is not State.LISTENING and self.now - self.opened >= self._longest
         ended = too_long or self._released
+        if too_long and self.state is State.SPEAKING and self.run:
+            self._cut = self.now
         if ended or silence >= self._stop:
             yield from self._user(Input.SILENCE)
         elif self.run >= (self._start if self.floor is Floor.FREE else ms_to_samples(BARGE_IN_MS)):
@@ -244,6 +250,8 @@ class TurnTaking:
                 self._interim_asked = False  # what is still being transcribed is no longer all
                 first = self.now - self.run
                 if before is State.LISTENING:
+                    if self._cut is not None:
+                        first, self._cut = self._cut, None
                     self.opened = first
                     self._voiced = self.run
                     self._words, self._echo, self._wordless = None, False, False
@@ -252,7 +260,7 @@ class TurnTaking:
                 self._interim_at = self.now
                 yield Onset(first)
                 if self._may_interrupt and not self.held and self.floor is Floor.AGENT:
-                    self._held_since = first
+                    self._held_since = self.now - self.run
                     yield from self._agent(Input.SPEECH)
             case Input.SILENCE:
                 self.run = 0  # what goes on after an utterance that was ended is the start of another one
@@ -319,6 +327,8 @@ class TurnTaking:
                 yield Complete()
                 if self.policy.answer or self._failed:
                     yield Answer()
+                else:
+                    self._quiet_since = self.now
 
     def _evidence(self, silence: int) -> Evidence:
         return Evidence(
