@@ -66,8 +66,8 @@ class TurnPolicy:
     """What follows of itself from what the user does."""
 
     automatic: bool = True
-    """Whether a silence can end the user's turn; if not, only `Session.complete_turn`, the button, `max_utterance_s` and a
-    line on which nothing comes do."""
+    """Whether a silence can end the user's turn; if not, only `Session.complete_turn`, the button, `max_utterance_s`
+    and a line on which nothing comes do."""
     answer: bool = True
     """Whether a turn that is over is answered; if not, only when `Session.respond` says so."""
     interrupt: bool = True

@@ -35,8 +35,8 @@ from voice_agent.stages.generator.request import Request
 log = logging.getLogger(__name__)
 
 LEAST_TRIED: Final = 256.0
-"""Tokens of a conversation that a model is always sent at first, though it had no room for so many before: the fault may
-have been another one."""
+"""Tokens of a conversation that a model is always sent at first, though it had no room for so many before: the fault
+may have been another one."""
 MOST_DISCARDED: Final = 4
 """Replies prepared for nothing in one utterance, after which the next one waits until it is due: somebody who pauses
 every few words would have the model asked each time."""
