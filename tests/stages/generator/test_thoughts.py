@@ -1,12 +1,14 @@
 """A reasoning model's thoughts are not for the user, however they are marked and wherever the pieces end."""
 
+import asyncio
 from collections.abc import Iterable
+from contextlib import aclosing
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.stages.generator.serving import HELLO, Answer, asking, finish, reply, says, serving
+from tests.stages.generator.serving import HELLO, PROMPTLY_S, Answer, asking, finish, reply, says, serving
 from voice_agent.stages.generator.deltas import Retract, TextDelta
 from voice_agent.stages.generator.markers import MARKER, mark_of, unfinished
 from voice_agent.stages.generator.thoughts import ThoughtFilter
@@ -150,6 +152,19 @@ async def test_an_endpoint_that_closes_thoughts_it_never_opened_is_known_from_th
         endpoint.handlers[:] = [says("Good ", "day.")]
         assert (await reply(generator.stream(HELLO))).texts == ["Good day."]  # held back, for once
         assert (await reply(generator.stream(HELLO))).texts == ["Good ", "day."]
+
+
+async def test_it_is_known_though_nobody_reads_on_once_the_thought_is_taken_back() -> None:
+    thinks = says("So I should ", "greet.", "</think>", "Hello.")
+    async with serving(thinks) as endpoint, asking(endpoint) as generator:
+        async with asyncio.timeout(PROMPTLY_S), aclosing(generator.stream(HELLO)) as deltas:
+            async for delta in deltas:
+                if delta == Retract():
+                    break
+            else:
+                pytest.fail("nothing was taken back")
+        second = await reply(generator.stream(HELLO))
+    assert (second.text, second.retracted) == ("Hello.", "")
 
 
 async def test_a_call_is_an_answer_too() -> None:

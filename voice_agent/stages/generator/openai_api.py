@@ -198,6 +198,8 @@ class OpenAIGenerator:
         reply, decoder = Reply(opened=self._opened), EventDecoder()
         options = self._options.body(request.max_tokens or self._settings.max_tokens)
         async with AsyncExitStack() as stack:
+            # Also where nobody reads on: whoever hears of a thought taken back asks again at once.
+            stack.callback(self._learn_from, reply)
             async with patience.wait(), _with_statuses():
                 response = await stack.enter_async_context(
                     self._client.chat.completions.with_streaming_response.create(
@@ -225,9 +227,11 @@ class OpenAIGenerator:
                 yield delta
             if not ended:
                 await _farewell(pieces, decoder, reply)
+        yield reply.finish()
+
+    def _learn_from(self, reply: Reply) -> None:
         if reply.opened_unseen is not None:
             self._opened = reply.opened_unseen
-        yield reply.finish()
 
     def _patience(self, first: str, turn: str, turn_at: float) -> Patience:
         def bound(setting: str) -> tuple[float, str]:
