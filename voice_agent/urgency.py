@@ -14,8 +14,8 @@ one waits."""
 
 _prepared: Final = Counter(
     "voice_agent_prepared_responses",
-    "Responses prepared before the end of the turn: used, discarded since the user went on, failed, or skipped since the "
-    "machine was busy.",
+    "Responses prepared before the end of the turn: used, discarded since the user went on, failed, or skipped "
+    "since the machine was busy.",
     ["outcome"],
 )
 _wasted: Final = Counter(

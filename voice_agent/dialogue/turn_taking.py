@@ -124,7 +124,7 @@ class TurnTaking:
         self._released = False
         """The utterance is over: the user let go of the button, or it was completed from outside."""
         self._cut: int | None = None
-        """Where an utterance was ended in the midst of speech, in samples, until what follows has begun or died down."""
+        """Where an utterance was ended in the midst of speech, in samples, until more has begun or it has died down."""
         self._scores_asked = 0
         self._quiet_since: int | None = 0
         """Since when the user is waited for; None while that is not so."""
