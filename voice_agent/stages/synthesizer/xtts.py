@@ -68,7 +68,7 @@ class XttsSynthesizer:
 
     @property
     def healthy(self) -> bool:
-        """See `Threaded` of `engines.py`."""
+        """See `Checked` of `engines.py`."""
         return self._worker.healthy
 
     async def close(self) -> None:
