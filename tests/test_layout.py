@@ -22,7 +22,7 @@ LAYERS = (
     ("models",),
     ("config",),
     ("audio",),
-    ("errors",),
+    ("errors", "parent"),
 )
 """From the top down; each may import those below it. `lab` and `client` stand beside them."""
 PURE = ("turn_taking", "floor", "decisions", "end_of_turn", "backchannel")
