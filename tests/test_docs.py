@@ -44,7 +44,7 @@ def test_the_protocol_lists_every_step_and_every_error() -> None:
     assert all(f"`{step}`" in text for step in STEPS)
     source = Path(__file__).parents[1] / "voice_agent"
     codes: set[str] = set()
-    for path in (source / "agent.py", *sorted((source / "transports").glob("*.py"))):
+    for path in (source / "agent.py", *sorted((source / "transports").rglob("*.py"))):
         found = re.findall(
             r'(?:BadMessage|Refused)\(\s*"(\w+)"|Closed\(\s*[\w.]+,\s*"(\w+)"', path.read_text()
         )
