@@ -43,7 +43,7 @@ _DEPTH: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Chunk:
+class StreamChunk:
     """What a chunk holds, in the order in which it counts."""
 
     thought: str = ""
@@ -56,25 +56,25 @@ class Chunk:
     usage: Usage | None = None
 
 
-def read_chunk(raw: object) -> Chunk:
+def read_chunk(raw: object) -> StreamChunk:
     """What `raw`, a JSON document of the stream, says.
 
     Raises:
         EndpointError: it is an error, or the reply ended by one.
     """
     if not isinstance(raw, dict):
-        return Chunk()
+        return StreamChunk()
     if error := error_in(raw):
         raise error
     usage = _usage(raw.get("usage"))
     choice = _choice(raw.get("choices"))
     if choice is None:
-        return Chunk(usage=usage)
+        return StreamChunk(usage=usage)
     if error := error_in({"error": choice.get("error")}):
         raise error
     said, whole = _said(choice)
     thought, text = _content(said)
-    return Chunk(
+    return StreamChunk(
         thought=thought,
         text=text,
         whole=whole,

@@ -15,7 +15,7 @@ OPENAI_URL: Final = "https://api.openai.com/v1"
 
 
 @dataclass(frozen=True)
-class Endpoint:
+class HttpEndpoint:
     """Where an OpenAI-compatible API is, and what it is asked with."""
 
     url: str

@@ -5,7 +5,7 @@ from typing import Final
 
 from voice_agent.stages.generator.calls import Calls
 from voice_agent.stages.generator.characters import Characters
-from voice_agent.stages.generator.chunks import Chunk, read_chunk
+from voice_agent.stages.generator.chunks import StreamChunk, read_chunk
 from voice_agent.stages.generator.deltas import Delta, Finish, FinishReason, TextDelta, ThoughtDelta, Usage
 from voice_agent.stages.generator.events import DONE
 from voice_agent.stages.generator.failures import EndpointError
@@ -15,7 +15,7 @@ MAX_CHARACTERS: Final = 2**20
 """Of a reply, thoughts and calls included. An endpoint that heeds no limit is cut off here, as by `length`."""
 
 
-class Reply:
+class ReplyReader:
     """Takes the documents of one stream, and gives the deltas; `Finish` it gives by `finish`, once it is over."""
 
     def __init__(self, *, opened: bool = False) -> None:
@@ -79,7 +79,7 @@ class Reply:
         assert self.over
         return Finish(self.over, self._usage)
 
-    def _content(self, chunk: Chunk) -> list[Delta]:
+    def _content(self, chunk: StreamChunk) -> list[Delta]:
         deltas: list[Delta] = []
         if thought := self._thought.feed(chunk.thought):
             deltas.append(ThoughtDelta(thought))
