@@ -19,7 +19,7 @@ from voice_agent.urgency import Speculation
 
 
 class Engine(Protocol):
-    """What the engines of all stages have in common."""
+    """Common to the engines of all stages."""
 
     async def start(self) -> None:
         """Load, and do the work once."""
@@ -30,7 +30,7 @@ class Engine(Protocol):
 
 @runtime_checkable
 class Checked(Protocol):
-    """What those engines have in common that can cease to work: their threads can hang, or their process not start."""
+    """Common to the engines that can cease to work: their threads can hang, or their process not start."""
 
     @property
     def healthy(self) -> bool:
@@ -43,7 +43,7 @@ class Explained(Checked, Protocol):
 
     @property
     def ailment(self) -> str:
-        """What is wrong while it is not healthy, and what to do or what is being done."""
+        """Says what is wrong while it is not healthy, and what to do or what is being done."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Engines:
 
     @property
     def hung(self) -> str | None:
-        """What is wrong, where an engine can't work any more; None while all can."""
+        """Says what is wrong if an engine can't work any more; None while all can."""
         for engine in self.all():
             if isinstance(engine, Checked) and not engine.healthy:
                 if isinstance(engine, Explained):

@@ -49,7 +49,7 @@ ReceiveAll: TypeAlias = Callable[[bool], Awaitable[list[Message]]]
 
 @dataclass(frozen=True, slots=True)
 class Wire:
-    """What this server offers beyond ASGI."""
+    """Abilities of this server beyond ASGI."""
 
     receive_all: ReceiveAll
     abort: Callable[[], None]

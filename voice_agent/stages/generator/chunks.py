@@ -22,7 +22,7 @@ _REASONS: Final[Mapping[FinishReason, frozenset[str]]] = {
         | {"prohibited_content", "spii", "guardrail_intervened", "language", "image_safety"}
     ),
 }
-"""What endpoints call it, in small letters; what stands nowhere here is an ordinary end."""
+"""Endpoints' names for it, in small letters; any other is an ordinary end."""
 _FAILED: Final = frozenset(
     {"error", "abort", "aborted", "cancel", "cancelled", "canceled", "failed", "timeout", "network_error"}
     | {"insufficient_system_resource", "engine_overloaded", "overloaded", "malformed_function_call"}
@@ -44,7 +44,7 @@ _DEPTH: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class StreamChunk:
-    """What a chunk holds, in the order in which it counts."""
+    """The contents of a chunk, in the order in which they count."""
 
     thought: str = ""
     text: str = ""
@@ -57,7 +57,7 @@ class StreamChunk:
 
 
 def read_chunk(raw: object) -> StreamChunk:
-    """What `raw`, a JSON document of the stream, says.
+    """The contents of `raw`, a JSON document of the stream.
 
     Raises:
         EndpointError: it is an error, or the reply ended by one.

@@ -37,7 +37,7 @@ _TAIL_BYTES: Final = 4096
 
 @dataclass(frozen=True)
 class _Job:
-    """What the process is told on its standard input: its command line is there for all users to read."""
+    """The configuration of the process, given on its standard input: all users can read a command line."""
 
     owner: int
     """Its process."""

@@ -1,4 +1,4 @@
-"""One reply, put together from the documents of a stream: all that it can do is decided here, without waiting."""
+"""Puts one reply together from the documents of a stream, without waiting."""
 
 from contextlib import suppress
 from typing import Final
@@ -35,7 +35,7 @@ class ReplyReader:
         return self._filter.opened_unseen
 
     def feed(self, document: object) -> list[Delta]:
-        """What the next document of the stream says.
+        """The deltas of the next document of the stream.
 
         Raises:
             EndpointError: the endpoint failed.
@@ -62,7 +62,7 @@ class ReplyReader:
         return deltas + self._end(reason) if reason else deltas
 
     def end_of_stream(self) -> list[Delta]:
-        """What the end of the stream makes known, if the reply was not over before.
+        """The deltas that the end of the stream makes known, if the reply was not over before.
 
         Raises:
             EndpointError: it ended before the model said or called anything.

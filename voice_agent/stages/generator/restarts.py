@@ -34,5 +34,5 @@ class Restarts:
         self.failures += 1
 
     def ended(self, ran_s: float) -> None:
-        """What was started well ended, `ran_s` seconds later."""
+        """A start went well, and the process ended `ran_s` seconds later."""
         self.failures = 1 if ran_s >= SETTLED_S else self.failures + 1

@@ -77,7 +77,7 @@ class XttsSynthesizer:
         self._model = None
 
     def speaks(self, voice: str | None, language: str | None) -> str | None:
-        """What is asked for, English by default; see `Synthesizer`."""
+        """The language that is asked for, English by default; see `Synthesizer`."""
         return language or "en"
 
     def _load(self) -> "XttsModel":

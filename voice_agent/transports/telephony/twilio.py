@@ -96,7 +96,7 @@ async def _converse(socket: WebSocket, agent: Agent) -> None:
 
 
 async def _greet(socket: WebSocket) -> Stream:
-    """What the call says of itself."""
+    """The stream that the call's `start` describes."""
     try:
         async with asyncio.timeout(START_WITHIN_S):
             while True:
