@@ -11,6 +11,7 @@ from voice_agent.config import Section, Settings
 from voice_agent.dialogue.timeline import STEPS
 
 DOCS = Path(__file__).parents[1] / "docs"
+SOURCE = DOCS.parent / "voice_agent"
 
 
 def settings_table() -> Iterator[str]:
@@ -42,15 +43,24 @@ def test_deploy_lists_every_setting_as_it_is() -> None:
 def test_the_protocol_lists_every_step_and_every_error() -> None:
     text = (DOCS / "protocol.md").read_text()
     assert all(f"`{step}`" in text for step in STEPS)
-    source = Path(__file__).parents[1] / "voice_agent"
     codes: set[str] = set()
-    for path in (source / "agent.py", *sorted((source / "transports").glob("*.py"))):
+    for path in (SOURCE / "agent.py", *sorted((SOURCE / "transports").rglob("*.py"))):
         found = re.findall(
             r'(?:BadMessage|Refused)\(\s*"(\w+)"|Closed\(\s*[\w.]+,\s*"(\w+)"', path.read_text()
         )
         codes |= {one or other for one, other in found}
     assert len(codes) >= 10
     assert not {code for code in codes if f"`{code}`" not in text}
+
+
+def test_deploy_lists_every_metric_as_it_is_scraped() -> None:
+    text = (DOCS / "deploy.md").read_text()
+    metrics: set[str] = set()
+    for path in SOURCE.rglob("*.py"):
+        for kind, name in re.findall(r'(Counter|Gauge|Histogram)\(\s*"(\w+)"', path.read_text()):
+            metrics.add(f"{name}_total" if kind == "Counter" else name)
+    assert len(metrics) >= 9
+    assert not {name for name in metrics if not re.search(rf"`{name}[`{{]", text)}
 
 
 @pytest.mark.parametrize("name", ["README.md", *(f"docs/{path.name}" for path in DOCS.glob("*.md"))])

@@ -1,6 +1,9 @@
 """The arrangement that docs/architecture.md describes: imports run down only, and a file is one idea."""
 
 import ast
+import re
+import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -19,11 +22,14 @@ LAYERS = (
     ("models",),
     ("config",),
     ("audio",),
-    ("errors",),
+    ("errors", "parent"),
 )
 """From the top down; each may import those below it. `lab` and `client` stand beside them."""
 PURE = ("turn_taking", "floor", "decisions", "end_of_turn", "backchannel")
 """Of the dialogue: no task, no clock, no engine."""
+
+THEIR_OWN = {"kantoku", "pydantic-core", "transformers"}
+"""Parts of bentoml, pydantic and coqui-tts, which name the version of them that they work with."""
 
 
 def modules() -> list[Path]:
@@ -63,6 +69,26 @@ def test_turn_taking_knows_no_clock_no_task_and_no_engine(name: str) -> None:
     ours = {module.removeprefix("voice_agent.") for module in found if module.startswith("voice_agent.")}
     allowed = {"audio", "config", "stages.english", *(f"dialogue.{pure}" for pure in PURE)}
     assert ours <= allowed
+
+
+def test_what_is_imported_is_declared() -> None:
+    project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]
+    asked = [
+        *project["dependencies"],
+        *(one for extra in project["optional-dependencies"].values() for one in extra),
+    ]
+    declared = {canonical(one) for one in asked} | THEIR_OWN
+    installed = packages_distributions()
+    for path in modules():
+        for name in {module.split(".")[0] for module in imported(path)} & installed.keys() - {"voice_agent"}:
+            assert declared & {canonical(one) for one in installed[name]}, f"{path.name} imports {name}"
+
+
+def canonical(requirement: str) -> str:
+    """The name in it, as PEP 503 spells it."""
+    name = re.match(r"[\w.-]+", requirement)
+    assert name
+    return re.sub(r"[-_.]+", "-", name[0]).lower()
 
 
 def test_no_file_holds_too_much() -> None:

@@ -56,13 +56,13 @@ def to_pcm16(audio: NDArray[np.floating]) -> Pcm16:
 
 
 _ULAW_BIAS: Final = 132
-"""What G.711 adds to a magnitude before it takes the exponent, in 16 bits (33 in its own 14)."""
+"""G.711 adds this to a magnitude before it takes the exponent, in 16 bits (33 in its own 14)."""
 _ULAW_CLIP: Final = 32_635
 """The largest magnitude that can be told, 32767 less the bias."""
 
 
 def _ulaw_values() -> NDArray[np.int16]:
-    """What each mu-law byte stands for (ITU-T G.711, table 2; here in 16 bits, so four times its 14-bit values).
+    """The sample for each mu-law byte (ITU-T G.711, table 2; here in 16 bits, so four times its 14-bit values).
 
     The byte is sent inverted: a sign, three bits of exponent, four of mantissa, biased by 132.
     """
@@ -121,7 +121,7 @@ class Resampler:
             self._ends = source, sink
 
     def feed(self, pcm: Pcm16, *, last: bool = False) -> Pcm16:
-        """What can be given out of the audio so far; with `last`, also the filter's tail. Nothing follows on that."""
+        """The part of the audio so far that is ready; with `last`, also the filter's tail. Nothing follows on that."""
         if self._ends is None:
             return pcm
         source, sink = self._ends
@@ -202,7 +202,7 @@ class RecentAudio:
             self._settle(self._unsettled())
 
     def since(self, position: int) -> Pcm16:
-        """What is kept from `position` on."""
+        """The audio that is kept, from `position` on."""
         unsettled = self._unsettled()
         start = self._settled_end - self._settled_samples
         whole = np.concatenate((*self._settled, unsettled))
@@ -218,7 +218,7 @@ class RecentAudio:
             self._settled_end = max(self._settled_end, self._at_rate(self._came_start))
 
     def _unsettled(self) -> Pcm16:
-        """What was not resampled for good, resampled."""
+        """Resamples the rest, which was not resampled for good."""
         if not self._came:
             return SILENCE
         came = np.concatenate(self._came)

@@ -68,7 +68,7 @@ class Section(BaseModel):
 
 
 def _read(model: type[BaseModel], value: object, info: ValidationInfo) -> object:
-    """What a text means: without the white space around it, as a Kubernetes secret often ends in a new line.
+    """A text as it is meant: without the white space around it, as a Kubernetes secret often ends in a new line.
 
     An environment variable can only say "nothing" by being empty. That is the default; or none, where the setting
     can be none.
@@ -117,7 +117,7 @@ class VadSettings(Section):
 
 
 class TurnSettings(Section):
-    """Who has the floor."""
+    """Taking turns between the user and the agent."""
 
     eagerness: Eagerness = "auto"
     """How soon a pause is taken for the end of the turn: `high` answers sooner and cuts in more often."""
@@ -128,7 +128,7 @@ class TurnSettings(Section):
     max_utterance_s: PositiveFloat = 60.0
     """An utterance longer than this is ended as if the user had stopped."""
     detector: Literal["smart-turn", "none"] = "smart-turn"
-    """What hears from the voice whether a turn is over; `none` goes by the words and the silence alone."""
+    """The detector that hears from the voice whether a turn is over; `none` goes by the words and the silence alone."""
     prepare: int | None = Field(None, ge=0)
     """Responses prepared at once before their turn is over, in all sessions; 0 prepares none. By default one for
     each core: on a busy machine, work that may be thrown away would delay work that is due."""
@@ -166,8 +166,8 @@ class SttSettings(Section):
     beam_size: PositiveInt = 5
     """Texts pursued at once."""
     window: Literal["utterance", "whole"] = "utterance"
-    """What Whisper's encoder works on: the utterance, in a fraction of the time, or always 30 s. Measured with tiny.en
-    and base; should another model lose words, set `whole`."""
+    """The audio that Whisper's encoder works on: the utterance, in a fraction of the time, or always 30 s. Measured
+    with tiny.en and base; should another model lose words, set `whole`."""
     workers: PositiveInt = 2
     """Utterances transcribed at once, each on half of the cores. Of several workers, one is kept for utterances that
     are over; those that still go on share the others."""
@@ -337,7 +337,7 @@ def _short(value: object) -> str:
 
 
 def _spellings(section: list[str]) -> list[str]:
-    """What an unknown key may have been meant as: keys of its section, or with one underscore too few."""
+    """Keys that an unknown one may have been meant as: keys of its section, or with one underscore too few."""
     if section:
         return list(cast(type[BaseModel], Settings.model_fields[section[0]].annotation).model_fields)
     return [

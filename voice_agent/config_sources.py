@@ -71,7 +71,7 @@ def load_dot_env() -> None:
 
 
 def from_file(path: Path | None) -> dict[str, Any]:
-    """What a TOML file says.
+    """The settings in a TOML file.
 
     Raises:
         SettingsError: it can't be read, or is not TOML.

@@ -27,7 +27,8 @@ import uvicorn
 if TYPE_CHECKING:
     from voice_agent.agent import Agent
 
-# They add up to 3.2 s. The supervisor takes up to half a second to see that its worker has ended, and to end.
+# With `agent.CLOSE_WITHIN_S`, 0.7 s, they add up to 3.1 s. The supervisor takes up to half a second to see that its
+# worker has ended, and to end.
 DRAIN_S: Final = 1.2
 CLOSE_S: Final = 0.7
 LOOK_EVERY_S: Final = 0.5

@@ -19,7 +19,7 @@ from voice_agent.urgency import Speculation
 
 
 class Engine(Protocol):
-    """What the engines of all stages have in common."""
+    """Common to the engines of all stages."""
 
     async def start(self) -> None:
         """Load, and do the work once."""
@@ -29,12 +29,21 @@ class Engine(Protocol):
 
 
 @runtime_checkable
-class Threaded(Protocol):
-    """What those engines have in common that work in threads of ours, which can hang."""
+class Checked(Protocol):
+    """Common to the engines that can cease to work: their threads can hang, or their process not start."""
 
     @property
     def healthy(self) -> bool:
-        """Whether it can still work: not too many of its threads hang (see `stages/pool.py`)."""
+        """Whether it can still work, as far as is known. Where its threads hang: see `stages/pool.py`."""
+
+
+@runtime_checkable
+class Explained(Checked, Protocol):
+    """One that ceases to work for other reasons than threads that hang."""
+
+    @property
+    def ailment(self) -> str:
+        """Says what is wrong while it is not healthy, and what to do or what is being done."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +78,11 @@ class Engines:
 
     @property
     def hung(self) -> str | None:
-        """What is wrong, where an engine can't work any more because its threads hang; None while all can."""
+        """Says what is wrong if an engine can't work any more; None while all can."""
         for engine in self.all():
-            if isinstance(engine, Threaded) and not engine.healthy:
+            if isinstance(engine, Checked) and not engine.healthy:
+                if isinstance(engine, Explained):
+                    return engine.ailment
                 return f"too many threads of {type(engine).__name__} hang; restart the server"
         return None
 

@@ -4,12 +4,10 @@
 ends itself instead. The worker holds the engines and the sessions. What circus has no option for is put where it looks.
 """
 
-import ctypes
 import logging
 import os
 import re
 import signal
-import sys
 import threading
 import time
 from contextlib import suppress
@@ -19,6 +17,8 @@ from typing import Any, Final
 import psutil
 from prometheus_client.multiprocess import mark_process_dead
 
+from voice_agent.parent import end_with_parent
+
 log = logging.getLogger(__name__)
 
 OWNER: Final = "VOICEAGENT_SUPERVISOR_PID"
@@ -27,7 +27,6 @@ LOOK_EVERY_S: Final = 1.0
 """How often the worker looks whether its owner is there, where the system does not tell it."""
 GRACE_S: Final = 10.0
 """After its owner's end the worker may take as long to tell its sessions and end; then it is killed."""
-_PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
 
 
 def supervise() -> None:
@@ -94,8 +93,7 @@ def end_with_owner() -> None:
     signal.signal(
         signal.SIGHUP, signal.SIG_IGN
     )  # a terminal that closes tells both: it is the supervisor's to end us
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    end_with_parent(signal.SIGTERM)
     # Elsewhere, and for an owner that was gone before that.
     threading.Thread(target=_watch, args=[owner], name="owner", daemon=True).start()
 

@@ -25,7 +25,7 @@ user has it, network included. The other steps are the server's."""
 
 
 class Exit(IntEnum):
-    """What the command leaves with; where recordings failed in different ways, the lowest of these."""
+    """Exit code of the command; where recordings failed in different ways, the lowest of these."""
 
     ANSWERED = 0
     USAGE = 2
@@ -48,7 +48,7 @@ class Result(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one recording."""
+    """The outcome of one recording."""
 
     result: Result
     exit: Exit = Exit.ANSWERED
@@ -113,7 +113,7 @@ async def converse(
 
 
 def _outcome(recording: Recording, exchange: Exchange, player: Player, timeout_s: float) -> Outcome:
-    """What an exchange comes to."""
+    """The result of an exchange."""
     why, exit = _problem(exchange, timeout_s) or (None, Exit.ANSWERED)
     result = Result(file=str(recording.path), transcript=exchange.transcript, error=why)
     if exchange.reply is None:

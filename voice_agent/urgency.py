@@ -1,4 +1,4 @@
-"""Work that may turn out to be for nothing, and how much of it a busy machine is spared."""
+"""Speculative work, and how much of it is skipped when the machine is busy."""
 
 import asyncio
 import os

@@ -23,7 +23,7 @@ GRACE_S: Final = 1.0
 
 @asynccontextmanager
 async def engine_call(stage: str, timeout_s: float, setting: str = "") -> AsyncIterator[None]:
-    """For waiting for the engine of a stage within; `setting` is where `timeout_s` comes from.
+    """Bounds a wait for a stage's engine; `setting` is where `timeout_s` comes from.
 
     Raises:
         StageError: it took `GRACE_S` longer than `timeout_s`, or failed in a way that nobody foresaw, which is logged.

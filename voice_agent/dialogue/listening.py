@@ -39,7 +39,7 @@ YIELD_EVERY: Final = 8
 
 
 class SpokenAloud(Protocol):
-    """A response, to who hears the user speak over it."""
+    """The response being played, as the listener sees it."""
 
     @property
     def text(self) -> str:

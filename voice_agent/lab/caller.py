@@ -57,7 +57,7 @@ class Act:
 
     name: str = ""
     pcm: Pcm16 = field(default_factory=SILENCE.copy)
-    """What is said, at `RATE`. Empty: silence, or the end of the call."""
+    """The audio, at `RATE`. Empty: silence, or the end of the call."""
     speech: tuple[int, int] = (0, 0)
     """First sample of the speech, and the one after the last."""
     transcript: str | None = None
@@ -77,7 +77,7 @@ class Act:
 
 @dataclass(slots=True)
 class _Done:
-    """What happened from an act on, until the next one."""
+    """Events from an act on, until the next one."""
 
     act: Act
     begun_s: float
@@ -92,7 +92,7 @@ class _Done:
 
 @dataclass(frozen=True, slots=True)
 class _Sound:
-    """What the loudspeaker played, without a break."""
+    """The audio that the loudspeaker played, without a break."""
 
     from_s: float
     response: Id
@@ -144,7 +144,7 @@ class Caller:
                 return
 
     def turns(self, dialogue: str, *, audio: bool) -> list[Turn]:
-        """What came of each act, once all are done; with `audio`, what could be heard as well."""
+        """The outcome of each act, once all are done; with `audio`, the audible sound as well."""
         self._client.player.advance(self._clock())
         ends = [done.begun_s for done in self._done[1:]] + [float("inf")]
         return [
@@ -254,7 +254,7 @@ class Caller:
     # What came of it.
 
     def _of(self, done: _Done) -> list[_Sound]:
-        """What was played of replies that began after this act did."""
+        """The audio played of replies that began after this act did."""
         replies = self._client.player.replies
         return [sound for sound in self._sounds if replies[sound.response].started_s >= done.begun_s]
 

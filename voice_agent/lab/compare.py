@@ -95,7 +95,7 @@ class Comparison:
 
     @property
     def regressed(self) -> list[Difference]:
-        """What really became worse."""
+        """Figures that really became worse."""
         return [difference for difference in self.differences if difference.regressed]
 
     @property
@@ -120,7 +120,7 @@ class _Question:
 
 
 def compare(old: Result, new: Result) -> Comparison:
-    """What differs between two runs of the same recordings."""
+    """Differences between two runs of the same recordings."""
     return Comparison(answers(questions(old, new)), *_overlap(old, new))
 
 
@@ -305,7 +305,7 @@ def figure(value: float, unit: Unit) -> str:
 
 
 def read_result(path: Path) -> Result:
-    """What `--json` wrote. Raises `LabError` where it is not that."""
+    """The result that `--json` wrote. Raises `LabError` where it is not that."""
     try:
         return Result.model_validate_json(path.read_bytes())
     except (OSError, ValidationError, json.JSONDecodeError) as error:

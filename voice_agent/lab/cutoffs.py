@@ -45,7 +45,7 @@ class Clip:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a rule did on some clips."""
+    """The results of a rule on some clips."""
 
     cut_off: float
     """Part of the clips, 0 to 1."""

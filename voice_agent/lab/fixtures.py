@@ -39,7 +39,7 @@ class Utterance:
 
 @dataclass(frozen=True, slots=True)
 class Dialogue:
-    """What one caller says in one session, in order."""
+    """The turns of one caller in one session, in order."""
 
     name: str
     utterances: tuple[Utterance, ...]
@@ -73,7 +73,7 @@ class _Entry:
 
 
 def read_fixtures(folder: Path, rate: int = RATE) -> list[Dialogue]:
-    """What `folder` holds: every WAV and FLAC at any depth or, where it has a manifest, the files that this names.
+    """The recordings in `folder`: every WAV and FLAC at any depth or, with a manifest, the files that this names.
 
     `manifest.tsv` (a table with a heading, tabs between, no quoting) and `manifest.jsonl` (an object a line) have the
     same fields: `path`, in the folder, and optionally `transcript`, `speech_start` and `speech_end` (seconds; found by

@@ -53,7 +53,7 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """What turn-taking made of a recording."""
+    """The decisions of turn-taking about a recording."""
 
     moments: list[Moment] = field(default_factory=list)
     """Every frame of silence from the first speech on, as if no turn had been committed before it."""
@@ -133,7 +133,7 @@ class Ear:
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    """What an engine is asked, about the utterance from `start` to `end`, in samples."""
+    """A question to an engine, about the utterance from `start` to `end`, in samples."""
 
     asked_by: type[Prepare] | type[InferEndOfTurn]
     start: int

@@ -1,4 +1,4 @@
-"""What a run of the lab found out: the file that `--json` names, and what the report, the comparison and CI read.
+"""The result of a run of the lab: the file that `--json` names, and what the report, the comparison and CI read.
 
 Every time is in milliseconds, and every moment of a turn counts from the same zero: when the client sent the frame with
 the user's last speech sample.

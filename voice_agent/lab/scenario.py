@@ -15,7 +15,7 @@ class _Strict(BaseModel):
 
 
 class Expect(_Strict):
-    """What is demanded of a step. What is not named is not looked at."""
+    """Demands on a step. Those that are not named are not checked."""
 
     reply_within_ms: PositiveFloat | None = None
     """Voice-to-voice."""
@@ -113,12 +113,12 @@ class Step(_Strict):
 
     @property
     def words(self) -> str | None:
-        """What is said, where it is known."""
+        """The words, where they are known."""
         return " ".join(PAUSE.sub(" ", self.say).split()) if self.say is not None else self.transcript
 
 
 DEEDS: Final = ("say", "play", "noise_ms", "silence_s", "hang_up")
-"""What a step can be."""
+"""The kinds of steps."""
 
 
 class Scenario(_Strict):
@@ -126,7 +126,7 @@ class Scenario(_Strict):
 
     name: str
     about: str
-    """What it is for, in a sentence."""
+    """Its purpose, in a sentence."""
     voice: str | None = None
     """Of `say`: one of the synthesizer's."""
     short: bool = False

@@ -124,7 +124,7 @@ def _explain(detail: ErrorDetails) -> str:
 
 
 class Speech:
-    """What a scenario's caller says, as audio.
+    """The words of a scenario's caller, as audio.
 
     Text is spoken by Piper, once: the sound is kept in the user's cache folder, and the next run needs no engine and
     hears the same. Leave with `close`.
@@ -139,7 +139,7 @@ class Speech:
         self._busy = asyncio.Lock()
 
     async def utterances(self, scenario: Scenario, seed: int = 0) -> tuple[Utterance | None, ...]:
-        """What is said in each step; None where nothing is. Noise is drawn from the seed.
+        """The audio of each step; None where nothing is said. Noise is drawn from the seed.
 
         Raises:
             AudioError: a recording can't be read.
@@ -219,7 +219,7 @@ class Speech:
 
 
 def _parts(text: str) -> Iterator[tuple[str, float]]:
-    """What is spoken in one go, and the length of the pause after it, milliseconds."""
+    """Words that are spoken in one go, and the length of the pause after it, milliseconds."""
     split = PAUSE.split(text)
     for part, pause in zip(split[::2], [*split[1::2], "0"], strict=True):
         yield part.strip(), float(pause)

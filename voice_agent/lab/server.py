@@ -176,7 +176,7 @@ def _free_port() -> int:
 
 
 def _listening_at(url: str) -> psutil.Process | None:
-    """Whoever listens at `url`, if that is on this machine and may be looked at: the one that started the others."""
+    """The process that listens at `url`, if that is on this machine and may be looked at: the topmost one."""
     parts = urlsplit(url)
     if parts.hostname not in ("127.0.0.1", "::1", "localhost"):
         return None

@@ -1,4 +1,4 @@
-"""What the turns of a level, or of a whole run, come to.
+"""Figures for the turns of a level, or of a whole run.
 
 Intervals are 95 % bootstrap intervals (Efron, 1979), seeded. What is drawn anew are recordings, each with its repeats
 as they are (Davison and Hinkley, Bootstrap Methods and their Application, 1997, 3.8): repeats of one recording resemble
@@ -104,7 +104,7 @@ def missing(turn: Turn) -> bool:
 
 
 def complaints(turn: Turn) -> list[str]:
-    """What was wrong with a turn, in words; empty where it passed."""
+    """The faults of a turn, in words; empty where it passed."""
     if turn.passed:
         return []
     found = [

@@ -22,8 +22,8 @@ class Chunk:
     text: str
     """As the model wrote it, white space included: the texts of all chunks make up the whole stream."""
     spoken: str
-    """What a voice should say, at most `breath.MOST_SAID` characters. Empty where there is nothing to say: a rule, a
-    line of code, an emoji, or a text in a script that the voice can't read."""
+    """The words that a voice should say, at most `breath.MOST_SAID` characters. Empty where there is nothing to say:
+    a rule, a line of code, an emoji, or a text in a script that the voice can't read."""
 
 
 class Chunker(Protocol):
@@ -87,7 +87,7 @@ class SentenceChunker:
 
 
 class _Saying:
-    """What a voice says for the pieces of one reply."""
+    """The words that a voice says for the pieces of one reply."""
 
     def __init__(self, language: str | None) -> None:
         self._language = language
@@ -116,7 +116,7 @@ _RUN: Final = re.compile(r"\S*")
 
 
 def _spoken(piece: Piece) -> str:
-    """What to say for a piece, or for the rest of it where its beginning belongs to what the last one began."""
+    """The words for a piece, or for the rest of it where its beginning belongs to what the last one began."""
     match piece.inside:
         case None:
             return spoken(piece.text)

@@ -87,7 +87,7 @@ class SmartTurn:
 
     @property
     def healthy(self) -> bool:
-        """See `Threaded` of `engines.py`."""
+        """See `Checked` of `engines.py`."""
         return self._worker.healthy
 
     async def close(self) -> None:

@@ -39,7 +39,7 @@ UNSPACED_STARTERS: Final = STARTERS | words(
     "must never nobody nothing often only or over people rather really see several should since something "
     "sometimes still take tell than thus under very want was were whether which whose why without"
 )
-"""What starts a sentence that was written without a space in front ("today.How"), whatever stands before the stop."""
+"""The start of a sentence that was written without a space in front ("today.How"), whatever stands before the stop."""
 SMALL_STARTERS: Final = words(
     "the they that these those there here how what when where why which but and you we it's i'm i'll you're"
 )
@@ -67,7 +67,7 @@ INTRODUCTIONS: Final = words(
     "if when while after before since once because as although though unless until to in on at for with from "
     "by during given"
 )
-"""What begins with one of these goes on after its first comma: "To reset it, hold the button"."""
+"""A sentence that begins with one of these goes on after its first comma: "To reset it, hold the button"."""
 JOINS: Final = words("but because although though whereas while")
 """Before these a sentence can be cut without a comma."""
 LOOSE_JOINS: Final = words("which who where when if unless until")
@@ -101,4 +101,4 @@ INTERJECTIONS: Final = words(
     "of course",
     "thank you",
 }
-"""What a speaker says by itself before the sentence proper, with a comma behind it: "Sure, here is ..."."""
+"""Words that stand by themselves before the sentence proper, with a comma behind it: "Sure, here is ..."."""

@@ -15,8 +15,8 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 STOP_S: Final = 1.0
-"""What a call may still take that was told to stop at its time limit, before its thread is given up: a model's longest
-step that can't be stopped within."""
+"""Time for a call that was told to stop at its time limit, before its thread is given up: a model's longest step that
+can't be stopped within."""
 MOST_LOST: Final = 4
 """Threads that may hang at once. Each keeps its memory and perhaps a core; beyond that a restart is cheaper."""
 
@@ -34,7 +34,7 @@ class Job(Generic[T]):
 
     def __init__(self, call: Callable[[], T], limit_s: float, background: bool) -> None:
         self.outcome: Future[T] = Future()
-        """What the call gave. Cancelled where it was dropped before it began."""
+        """The result of the call. Cancelled where it was dropped before it began."""
         self.limit_s = limit_s
         self.background = background
         self.begun_at: float | None = None
@@ -185,7 +185,7 @@ class Pool:
             del job  # what it gave is not to be kept until there is another one
 
     def _next(self, me: threading.Thread) -> Job[object] | None:
-        """What `me` is to do next; None where it is to end."""
+        """The next job for `me`; None where it is to end."""
         with self._changed:
             if me in self._hung:
                 self._hung.remove(me)

@@ -24,7 +24,7 @@ _STOPS: Final = ".!?…,:;—–-"
 
 
 class Wait(Enum):
-    """What will tell whether a stop was the end of the sentence."""
+    """The text that will tell whether a stop was the end of the sentence."""
 
     CAPITAL = auto()
     """The next word's first letter: not a small one, nor a digit."""

@@ -105,7 +105,7 @@ class WebRtcStream:
     """webrtcvad's yes or no, as 1 or 0."""
 
     RATES = (8000, 16_000, 32_000, 48_000)
-    """What webrtcvad takes, hertz; it works at 8000 itself."""
+    """Rates that webrtcvad takes, hertz; it works at 8000 itself."""
 
     def __init__(self, mode: int, rate: int = RATE) -> None:
         self._mode = mode

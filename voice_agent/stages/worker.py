@@ -59,7 +59,7 @@ class Worker:
         background: bool = False,
         stop: Stop | None = None,
     ) -> T:
-        """What `call` gives, from a thread.
+        """The result of `call`, from a thread.
 
         Args:
             call: the work.

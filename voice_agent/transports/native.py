@@ -117,7 +117,7 @@ async def _greet(socket: WebSocket, agent: Agent) -> tuple[Start, list[str | byt
 
 
 def _start(message: str | bytes, agent: Agent) -> Start | PartOfStart | None:
-    """What a message says of how the session is to be; None if it is about something else.
+    """The options of the session in a message; None if it is about something else.
 
     Raises:
         BadMessage: it can't be taken.
@@ -139,7 +139,7 @@ def _start(message: str | bytes, agent: Agent) -> Start | PartOfStart | None:
 
 
 def _not_to_be_had(start: Start, agent: Agent) -> tuple[BadMessage, ...]:
-    """What the agent does not have. One that is not ready refuses the session anyway."""
+    """Choices that the agent does not have. One that is not ready refuses the session anyway."""
     if not agent.ready:
         return ()
     voices, languages = agent.engines.synthesizer.voices, agent.engines.transcriber.languages

@@ -112,7 +112,7 @@ class Interrupt(_Message):
 
 
 class Ping(_Message):
-    """What time is it with you?"""
+    """Asks for the server's time."""
 
     type: Literal["ping"]
     id: int = Field(ge=-MAX_EXACT, le=MAX_EXACT)
@@ -140,7 +140,7 @@ class BadMessage(VoiceAgentError):  # noqa: N818 - an answer, not a fault
         """Which field of it is wrong, where one is."""
 
     def as_json(self) -> str:
-        """What the client is told."""
+        """The `error` that the client is sent."""
         field = {"field": self.field} if self.field else {}
         return to_json({"type": "error", "code": self.code, "message": str(self)} | field)
 
@@ -160,7 +160,7 @@ MAX_TOLD: Final = 8
 
 
 def decode(message: str | bytes) -> ClientMessage | PartOfStart | Pcm16:
-    """What a message says.
+    """Read a message.
 
     Raises:
         BadMessage: it can't be taken; the error says why.
@@ -204,7 +204,7 @@ def _without_half_pairs(text: str) -> str | None:
 
 
 def _explained(detail: ErrorDetails) -> BadMessage:
-    """What pydantic found wrong, in this wire's words."""
+    """Pydantic's error, in this wire's words."""
     path = ".".join(shortened(str(part)) for part in detail["loc"])
     field = shortened(str(detail["loc"][1])) if len(detail["loc"]) > 1 else None
     match detail["type"]:

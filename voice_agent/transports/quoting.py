@@ -1,4 +1,4 @@
-"""What a client sent, as errors and logs quote it: short, and on one line."""
+"""Quotes a client's text in errors and logs: short, and on one line."""
 
 import reprlib
 from typing import Final

@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from websockets.http11 import Request
 
 REST_S: Final = 0.25
-"""How long what comes may wait when nobody is in a hurry. A word of 130 ms is still noticed before the silence after it
-is long enough to mean anything (120 ms, `Prepare`): all that comes later is the news that somebody speaks."""
+"""How long what comes may wait when nobody is in a hurry. Of a word that lasts 190 ms or more only the news that
+somebody speaks comes late. After a shorter one (60 ms open an utterance) the 60 ms of silence that `Prepare` waits for
+(`turn.stop_ms`) may be over before it is noticed, by 130 ms at most: so much later its transcript is begun. No turn is
+judged over as soon as that: about 400 ms of silence are usual (`dialogue/end_of_turn.py`)."""
 
 GRID_S: Final = 0.02
 """Rests end on multiples of this: a hundred sessions then wake the server fifty times a second, not 500."""
@@ -47,7 +49,7 @@ ReceiveAll: TypeAlias = Callable[[bool], Awaitable[list[Message]]]
 
 @dataclass(frozen=True, slots=True)
 class Wire:
-    """What this server offers beyond ASGI."""
+    """Abilities of this server beyond ASGI."""
 
     receive_all: ReceiveAll
     abort: Callable[[], None]

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -65,6 +65,12 @@ async def pid_of(generator: LlamaCppGenerator, other_than: int | None = None) ->
             server = generator._server
             if server and server.running and server.pid and server.pid != other_than:
                 return server.pid
+            await asyncio.sleep(0.01)
+
+
+async def until(what: Callable[[], bool]) -> None:
+    async with asyncio.timeout(REPLY_S):
+        while not what():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 
@@ -224,6 +230,25 @@ async def test_a_turn_that_waited_in_vain_for_a_restart_says_so(gguf: Path, endl
         await ask(generator, "Hello!")
     await generator.close()
     assert ended(again, within_s=0)
+
+
+@pytest.mark.engines
+async def test_one_whose_file_is_gone_is_not_healthy_until_it_is_back(
+    gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("voice_agent.stages.generator.restarts.PAUSES_S", (0.0,))
+    file = tmp_path / "here.gguf"
+    file.symlink_to(gguf)
+    generator = embedded(file)
+    await generator.start()
+    file.unlink()
+    os.kill(await pid_of(generator), signal.SIGKILL)
+    await until(lambda: not generator.healthy)
+    assert "times in a row" in generator.ailment and "could not load it" in generator.ailment
+    file.symlink_to(gguf)
+    await until(lambda: generator.healthy)
+    assert (await ask(generator, "Hello!")).text
+    await generator.close()
 
 
 @pytest.mark.engines

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.stages.generator.serving import Answer, event, finish
 from voice_agent.stages.generator.events import DONE, EventDecoder, NotAStreamError
 from voice_agent.stages.generator.failures import EndpointError
-from voice_agent.stages.generator.reply import Reply
+from voice_agent.stages.generator.reply import ReplyReader
 
 WORDS = st.sampled_from(
     [
@@ -42,7 +42,7 @@ CHOICES = st.builds(
 def test_whatever_the_documents_are_there_is_an_answer_or_an_error(
     documents: list[Any], opened: bool
 ) -> None:
-    reply, answer = Reply(opened=opened), Answer()
+    reply, answer = ReplyReader(opened=opened), Answer()
     try:
         for document in documents:
             for delta in reply.feed(document):

@@ -1,4 +1,4 @@
-"""What the report says, and the page that it is said on."""
+"""The text of the report, and its page."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -65,7 +65,7 @@ def page(result: Result, baseline: Result | None) -> str:
 
 
 def verdict(result: Result, levels: Sequence[tuple[Level, Summary]]) -> list[str]:
-    """What a person wants to know first, in a few sentences."""
+    """The main results, in a few sentences."""
     said = []
     if result.ramp_p95_ms is not None:
         held = 0

@@ -35,7 +35,7 @@ class Calls:
         """Whether the model called anything."""
 
     def feed(self, piece: Mapping[str, Any]) -> list[ToolCallDelta]:
-        """What the user of the stream is told of one entry of `tool_calls`, or of the older `function_call`."""
+        """The deltas for one entry of `tool_calls`, or of the older `function_call`."""
         function = piece.get("function")
         function = function if isinstance(function, dict) else piece
         name, given_id = _text(function.get("name")).strip(), _text(piece.get("id"))
@@ -52,7 +52,7 @@ class Calls:
         return [ToolCallDelta(call.index, call.id or f"call_{uuid4().hex[:16]}", name, arguments)]
 
     def end(self) -> list[ToolCallDelta]:
-        """What was held back, once nothing follows."""
+        """The pieces that were held back, once nothing follows."""
         ends = ((call, call.characters.end()) for call in self._calls if call.name)
         return [ToolCallDelta(call.index, None, None, rest) for call, rest in ends if rest]
 

@@ -29,7 +29,7 @@ class Characters:
         return _NO_TEXT.sub("", whole).translate(_NEW_LINES)
 
     def end(self) -> str:
-        """What is left once nothing follows."""
+        """The rest, once nothing follows."""
         half, self._half = self._half, ""
         return "\ufffd" if half else ""
 

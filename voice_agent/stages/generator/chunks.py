@@ -22,7 +22,7 @@ _REASONS: Final[Mapping[FinishReason, frozenset[str]]] = {
         | {"prohibited_content", "spii", "guardrail_intervened", "language", "image_safety"}
     ),
 }
-"""What endpoints call it, in small letters; what stands nowhere here is an ordinary end."""
+"""Endpoints' names for it, in small letters; any other is an ordinary end."""
 _FAILED: Final = frozenset(
     {"error", "abort", "aborted", "cancel", "cancelled", "canceled", "failed", "timeout", "network_error"}
     | {"insufficient_system_resource", "engine_overloaded", "overloaded", "malformed_function_call"}
@@ -43,8 +43,8 @@ _DEPTH: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Chunk:
-    """What a chunk holds, in the order in which it counts."""
+class StreamChunk:
+    """The contents of a chunk, in the order in which they count."""
 
     thought: str = ""
     text: str = ""
@@ -56,25 +56,25 @@ class Chunk:
     usage: Usage | None = None
 
 
-def read_chunk(raw: object) -> Chunk:
-    """What `raw`, a JSON document of the stream, says.
+def read_chunk(raw: object) -> StreamChunk:
+    """The contents of `raw`, a JSON document of the stream.
 
     Raises:
         EndpointError: it is an error, or the reply ended by one.
     """
     if not isinstance(raw, dict):
-        return Chunk()
+        return StreamChunk()
     if error := error_in(raw):
         raise error
     usage = _usage(raw.get("usage"))
     choice = _choice(raw.get("choices"))
     if choice is None:
-        return Chunk(usage=usage)
+        return StreamChunk(usage=usage)
     if error := error_in({"error": choice.get("error")}):
         raise error
     said, whole = _said(choice)
     thought, text = _content(said)
-    return Chunk(
+    return StreamChunk(
         thought=thought,
         text=text,
         whole=whole,

@@ -1,4 +1,4 @@
-"""What a language model answers, piece by piece, whatever the endpoint makes of it on the wire."""
+"""The answer of a language model, piece by piece, whatever its endpoint's format on the wire."""
 
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -45,7 +45,7 @@ class ToolCallDelta:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What the request cost, as the endpoint counts."""
+    """The cost of the request, as the endpoint counts."""
 
     prompt_tokens: int
     completion_tokens: int

@@ -15,15 +15,15 @@ OPENAI_URL: Final = "https://api.openai.com/v1"
 
 
 @dataclass(frozen=True)
-class Endpoint:
-    """Where an OpenAI-compatible API is, and what it is asked with."""
+class HttpEndpoint:
+    """The address of an OpenAI-compatible API, and its key."""
 
     url: str
     """Its base URL."""
     key: str
-    """What it is authorised by; an endpoint of one's own often needs none, but the client insists on one."""
+    """Authorises us; an endpoint of one's own often needs none, but the client insists on one."""
     source: str
-    """What named it, in a person's words."""
+    """The setting or variable that named it, for people to read."""
 
     @classmethod
     def of(cls, settings: LlmSettings) -> Self:

@@ -50,7 +50,7 @@ class EventDecoder:
             yield from self._line(line)
 
     def end(self) -> Iterator[Any]:
-        """What the end of the body completes.
+        """The document that the end of the body completes.
 
         Raises:
             NotAStreamError: it ended in the midst of a document.

@@ -1,4 +1,4 @@
-"""What goes wrong between us and an endpoint: whether another attempt may help, and what a person is told."""
+"""Failures of an endpoint: whether another attempt may help, and the message for a person."""
 
 import random
 import re
@@ -12,7 +12,7 @@ from voice_agent.errors import ContextTooLong, StageError
 from voice_agent.stages.generator.characters import clean
 
 MAX_PAUSE_S: Final = 2.0
-"""Longest pause before another attempt: someone is waiting. Who asks for a longer one is not asked again."""
+"""Longest pause before another attempt: someone is waiting. If an endpoint asks for a longer one, there is no other."""
 FIRST_PAUSE_S: Final = 0.1
 """Pause before the second attempt; it doubles with each, and up to half is added at random."""
 
@@ -61,7 +61,7 @@ class SilenceError(Exception):
 
 
 FAILURES: Final = (EndpointError, SilenceError, openai.OpenAIError, httpx2.HTTPError, OSError, ValueError)
-"""What an endpoint can do to us; ValueError is a body that is no stream of chat completions."""
+"""Exceptions that an endpoint can cause; ValueError is a body that is no stream of chat completions."""
 
 _TOO_LONG_CODES: Final = frozenset(
     {"context_length_exceeded", "exceed_context_size_error", "string_above_max_length"}
@@ -150,7 +150,7 @@ def pause_s(error: Exception, attempt: int) -> float | None:
 
 
 def explained(error: Exception, url: str, model: str, began: bool) -> StageError:
-    """What happened, which setting is to blame, and what to do; `began`: after the first text."""
+    """An error that says what happened, which setting is to blame, and what to do; `began`: after the first text."""
     reason = _reason(error)
     check_url = "check VOICE_AGENT_LLM__BASE_URL (mostly it ends in /v1)"
     match error:
@@ -191,7 +191,7 @@ def _reason(error: Exception) -> str:
 
 
 def _one_line(message: str) -> str:
-    """What somebody else wrote, fit for a log."""
+    """Text that somebody else wrote, made fit for a log."""
     return " ".join(clean(message[:1000]).split())[:300]
 
 

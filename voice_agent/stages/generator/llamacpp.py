@@ -19,6 +19,7 @@ from voice_agent.stages.generator.llamacpp_server import SLOTS, LlamaCppServer
 from voice_agent.stages.generator.openai_api import OpenAIGenerator
 from voice_agent.stages.generator.reply import is_output
 from voice_agent.stages.generator.request import Request
+from voice_agent.stages.generator.restarts import Restarts
 from voice_agent.stages.generator.slots import Slots
 
 log = logging.getLogger(__name__)
@@ -42,10 +43,6 @@ EMBEDDED_MODEL: Final = "qwen2.5-coder-0.5b-instruct"
 """The smallest of the catalogue whose replies make sense. SmolLM2-135M is heard half a
 second sooner on two cores (docs/latency.md), but what it says is seldom an answer."""
 
-
-PAUSES_S: Final = (0.0, 1.0, 2.0, 5.0, 10.0)
-"""Before llama.cpp is started again: one after the other while it does not start, or does not live for `SETTLED_S`."""
-SETTLED_S: Final = 60.0
 NOTICED_S: Final = 0.5
 """How much later than its connections the end of a process may be noticed."""
 ATTEMPTS: Final = 2
@@ -82,12 +79,32 @@ class LlamaCppGenerator:
         """Of the process that runs, or of the next to; an error where that could not be started."""
         self._trouble = ""
         """Why there is none, in words for whoever waited in vain."""
+        self._restarts = Restarts()
+
+    @property
+    def healthy(self) -> bool:
+        """See `Checked` of `engines.py`. What runs is healthy, however often it had to be started."""
+        if self._keeper is None or self._client is None:
+            return True  # not started, or closed: nothing is known to be wrong
+        runs = self._client.done() and not self._client.exception()
+        return not self._keeper.done() and (runs or not self._restarts.broken)
+
+    @property
+    def ailment(self) -> str:
+        """See `Explained` of `engines.py`."""
+        if self._keeper and self._keeper.done():
+            return f"the embedded language model is not started again; restart the server. {self._trouble}"
+        return (
+            f"the embedded language model failed {self._restarts.failures} times in a row, and is tried again every "
+            f"{self._restarts.pause_s:g} s. {self._trouble}"
+        )
 
     async def start(self) -> None:
         """See `Generator`."""
         await self.close()  # of an attempt before
         log.info("%s", self.destination)
         self._client = client = asyncio.get_running_loop().create_future()
+        self._restarts = Restarts()
         self._keeper = asyncio.create_task(self._keep(), name="llama.cpp's keeper")
         try:
             await asyncio.wait({client})  # the keeper bounds it
@@ -179,13 +196,12 @@ class LlamaCppGenerator:
                 await server.close()
 
     async def _serve(self, server: LlamaCppServer) -> None:
-        """Raises what keeps it from starting the first time; later it is tried again and again."""
+        """Raises what keeps it from starting the first time; later it is tried again, whatever goes wrong."""
         clock = asyncio.get_running_loop().time
         client: OpenAIGenerator | None = None
-        ran, failures = False, 0
+        ran = False
         try:
             while True:
-                begun = clock()
                 try:
                     await server.start()
                     if client:
@@ -193,19 +209,22 @@ class LlamaCppGenerator:
                     client = self._client_of(server)
                     # Each slot reads the instructions now, so that the first turn there finds them read.
                     await client.warm_up([{"id_slot": slot, "max_tokens": 1} for slot in range(SLOTS)])
-                except StageError as error:
+                except Exception as error:
                     if not ran:
                         raise
-                    self._trouble = str(error)
+                    if not isinstance(error, VoiceAgentError):
+                        log.exception("llama.cpp could not be started, for a reason that was not foreseen")
+                    self._trouble = str(error) or repr(error)
+                    self._restarts.did_not_start()
                 else:
-                    ran = True
+                    ran, begun = True, clock()
                     assert self._client
                     self._client.set_result(client)
                     code = await server.ended()
                     self._client = asyncio.get_running_loop().create_future()
                     self._trouble = f"It ended by itself (code {code}); its last words: {server.last_words}"
-                failures = failures + 1 if clock() - begun < SETTLED_S else 1
-                pause = PAUSES_S[min(failures, len(PAUSES_S)) - 1]
+                    self._restarts.ended(clock() - begun)
+                pause = self._restarts.pause_s
                 log.error("llama.cpp is started again in %g s. %s", pause, self._trouble)
                 await asyncio.sleep(pause)
         finally:
@@ -219,6 +238,7 @@ class LlamaCppGenerator:
         return OpenAIGenerator(self._settings.model_copy(update=endpoint), keep_alive_s=0)
 
     def _give_up(self, error: VoiceAgentError) -> None:
+        self._trouble = str(error)
         if self._client and not self._client.done():
             self._client.set_exception(error)
 

@@ -7,7 +7,6 @@ standard input is a pipe that closes when the owner dies, and Linux kills it eve
 """
 
 import asyncio
-import ctypes
 import json
 import logging
 import os
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from voice_agent.errors import StageError
+from voice_agent.parent import end_with_parent
 
 log = logging.getLogger(__name__)
 
@@ -33,12 +33,11 @@ CLOSE_TIMEOUT_S: Final = 5.0
 CACHE_MIB: Final = 256
 """Bound on what llama.cpp keeps of conversations that lost their slot to another; its own is 8 GiB."""
 _TAIL_BYTES: Final = 4096
-_PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
 
 
 @dataclass(frozen=True)
 class _Job:
-    """What the process is told on its standard input: its command line is there for all users to read."""
+    """The configuration of the process, given on its standard input: all users can read a command line."""
 
     owner: int
     """Its process."""
@@ -201,10 +200,9 @@ class LlamaCppServer:
 
 def _serve(job: _Job) -> None:
     """Serve until standard input ends. Runs in the process of its own."""
-    if sys.platform == "linux":  # for an owner that is killed while we load; the pipe does for the rest
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != job.owner:  # dead already, so that no signal will come
-            sys.exit()
+    end_with_parent(signal.SIGKILL)  # for one that is killed while we load; the pipe does for the rest
+    if os.getppid() != job.owner:  # dead already, so that no signal will come
+        sys.exit()
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever llama.cpp prints is a message, not the answer
 

@@ -6,7 +6,7 @@ from typing import Final
 
 
 class Mark(Enum):
-    """What a marker does to the text after it."""
+    """The effect of a marker on the text after it."""
 
     THOUGHT = auto()
     """A thought begins."""
@@ -26,7 +26,7 @@ class Mark(Enum):
     SPEAKER = auto()
     """A message begins, with no more of a header."""
     REPLY_OVER = auto()
-    """What follows is not the reply."""
+    """The text after it is not the reply."""
     NOTHING = auto()
     """To be left out."""
 
@@ -103,7 +103,7 @@ _OPENERS: Final = re.compile(r"[<\[◁]")
 
 
 def mark_of(marker: str) -> Mark:
-    """What `marker`, a match of `MARKER`, does."""
+    """The effect of `marker`, a match of `MARKER`."""
     marker = marker.lower()
     if fixed := _FIXED.get(marker):
         return fixed

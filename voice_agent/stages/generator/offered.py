@@ -44,7 +44,7 @@ def _chats(name: str, entry: object) -> bool:
 
 
 def _kinds(entry: object) -> Iterator[str]:
-    """What the model is or does, where the list tells: Together, LM Studio, Mistral, Infinity."""
+    """The model's kind and abilities, where the list tells: Together, LM Studio, Mistral, Infinity."""
     if not isinstance(entry, dict):
         return
     for key in ("type", "task"):

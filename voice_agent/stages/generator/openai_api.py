@@ -13,7 +13,7 @@ import openai
 from voice_agent.config import LlmSettings
 from voice_agent.errors import StageError
 from voice_agent.stages.generator.deltas import Delta
-from voice_agent.stages.generator.endpoint import Endpoint
+from voice_agent.stages.generator.endpoint import HttpEndpoint
 from voice_agent.stages.generator.events import EventDecoder, NotAStreamError
 from voice_agent.stages.generator.failures import (
     FAILURES,
@@ -26,7 +26,7 @@ from voice_agent.stages.generator.failures import (
 from voice_agent.stages.generator.offered import offered
 from voice_agent.stages.generator.options import Options
 from voice_agent.stages.generator.patience import Patience
-from voice_agent.stages.generator.reply import Reply, is_output
+from voice_agent.stages.generator.reply import ReplyReader, is_output
 from voice_agent.stages.generator.request import Message, Request, body
 
 log = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ class OpenAIGenerator:
             SettingsError: neither a base URL nor a key is set, or the URL or a proxy can't be used.
         """
         self._settings = settings
-        self.endpoint = Endpoint.of(settings)
+        self.endpoint = HttpEndpoint.of(settings)
         self.destination = self.endpoint.destination
         self.instructions = settings.system_prompt or SYSTEM_PROMPT
         self.model = settings.model or ""
@@ -195,7 +195,7 @@ class OpenAIGenerator:
         self, request: Request, extra: Mapping[str, Any], patience: Patience
     ) -> AsyncGenerator[Delta, None]:
         """One request, and its reply."""
-        reply, decoder = Reply(opened=self._opened), EventDecoder()
+        reply, decoder = ReplyReader(opened=self._opened), EventDecoder()
         options = self._options.body(request.max_tokens or self._settings.max_tokens)
         async with AsyncExitStack() as stack:
             # Also where nobody reads on: whoever hears of a thought taken back asks again at once.
@@ -229,7 +229,7 @@ class OpenAIGenerator:
                 await _farewell(pieces, decoder, reply)
         yield reply.finish()
 
-    def _learn_from(self, reply: Reply) -> None:
+    def _learn_from(self, reply: ReplyReader) -> None:
         if reply.opened_unseen is not None:
             self._opened = reply.opened_unseen
 
@@ -273,7 +273,7 @@ async def _with_statuses() -> AsyncIterator[None]:
         raise endpoint_error(error) from error
 
 
-async def _farewell(pieces: AsyncIterator[bytes], decoder: EventDecoder, reply: Reply) -> None:
+async def _farewell(pieces: AsyncIterator[bytes], decoder: EventDecoder, reply: ReplyReader) -> None:
     """Read what comes behind the reply, if it comes at once."""
     with suppress(*FAILURES):  # whatever it is, the reply is whole
         async with asyncio.timeout(FAREWELL_S):

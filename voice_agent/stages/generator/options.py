@@ -1,4 +1,4 @@
-"""What a request asks beside its messages, as far as the endpoint takes it."""
+"""The options of a request, beside its messages, as far as the endpoint takes them."""
 
 import re
 from collections.abc import Mapping

@@ -1,11 +1,11 @@
-"""One reply, put together from the documents of a stream: all that it can do is decided here, without waiting."""
+"""Puts one reply together from the documents of a stream, without waiting."""
 
 from contextlib import suppress
 from typing import Final
 
 from voice_agent.stages.generator.calls import Calls
 from voice_agent.stages.generator.characters import Characters
-from voice_agent.stages.generator.chunks import Chunk, read_chunk
+from voice_agent.stages.generator.chunks import StreamChunk, read_chunk
 from voice_agent.stages.generator.deltas import Delta, Finish, FinishReason, TextDelta, ThoughtDelta, Usage
 from voice_agent.stages.generator.events import DONE
 from voice_agent.stages.generator.failures import EndpointError
@@ -15,7 +15,7 @@ MAX_CHARACTERS: Final = 2**20
 """Of a reply, thoughts and calls included. An endpoint that heeds no limit is cut off here, as by `length`."""
 
 
-class Reply:
+class ReplyReader:
     """Takes the documents of one stream, and gives the deltas; `Finish` it gives by `finish`, once it is over."""
 
     def __init__(self, *, opened: bool = False) -> None:
@@ -35,7 +35,7 @@ class Reply:
         return self._filter.opened_unseen
 
     def feed(self, document: object) -> list[Delta]:
-        """What the next document of the stream says.
+        """The deltas of the next document of the stream.
 
         Raises:
             EndpointError: the endpoint failed.
@@ -62,7 +62,7 @@ class Reply:
         return deltas + self._end(reason) if reason else deltas
 
     def end_of_stream(self) -> list[Delta]:
-        """What the end of the stream makes known, if the reply was not over before.
+        """The deltas that the end of the stream makes known, if the reply was not over before.
 
         Raises:
             EndpointError: it ended before the model said or called anything.
@@ -79,7 +79,7 @@ class Reply:
         assert self.over
         return Finish(self.over, self._usage)
 
-    def _content(self, chunk: Chunk) -> list[Delta]:
+    def _content(self, chunk: StreamChunk) -> list[Delta]:
         deltas: list[Delta] = []
         if thought := self._thought.feed(chunk.thought):
             deltas.append(ThoughtDelta(thought))

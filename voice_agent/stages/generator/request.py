@@ -1,4 +1,4 @@
-"""What a language model is asked."""
+"""Requests to a language model."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -51,7 +51,7 @@ class Request:
 
 
 def body(request: Request) -> dict[str, Any]:
-    """What `request` is on OpenAI's wire, but for its limit."""
+    """`request` in OpenAI's format, but for its limit."""
     said: dict[str, Any] = {"messages": [_message(message) for message in request.messages]}
     if request.tools:
         said["tools"] = [

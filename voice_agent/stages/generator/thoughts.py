@@ -1,4 +1,4 @@
-"""A model's text to what of it is for the user: without thoughts, and without what its template left in it."""
+"""The part of a model's text that is for the user: without thoughts, and without remains of its template."""
 
 from typing import Final
 
@@ -23,17 +23,17 @@ class ThoughtFilter:
         self.opened_unseen: bool | None = None
         """Whether the reply began within a thought: found out where it has one, or was thought to have one."""
         self._held = ""
-        """What may be the beginning of a marker."""
+        """Text that may be the beginning of a marker."""
         self._reading = "thought" if opened else "text"  # or "aside", "header"
         self._unclosed: list[str] | None = [] if opened else None
-        """What was read of a thought that may be none."""
+        """The text so far of a thought that may be none."""
         self._header = ""
         self._harmony = False
         self._said = False
         self._retract = False
 
     def feed(self, text: str) -> list[Delta]:
-        """What `text`, the next piece, and what was held back, make known."""
+        """The deltas for `text`, the next piece, and for text that was held back."""
         deltas: list[Delta] = []
         text, self._held, read = self._held + text, "", 0
         for marker in MARKER.finditer(text):
@@ -48,7 +48,7 @@ class ThoughtFilter:
         return deltas
 
     def end(self, *, whole: bool) -> list[Delta]:
-        """What was held back, once nothing follows; `whole` where the model came to an end by itself."""
+        """The deltas for held back text, once nothing follows; `whole` where the model came to an end by itself."""
         deltas: list[Delta] = []
         held, self._held = self._held, ""
         if not self.ended:
@@ -86,7 +86,7 @@ class ThoughtFilter:
             deltas.append(TextDelta(text))
 
     def _past_header(self, text: str) -> str:
-        """What of `text` is behind the header."""
+        """The part of `text` behind the header."""
         self._header += text
         if self._harmony or ("\n" not in self._header and len(self._header) <= _LONGEST_HEADER):
             return ""

@@ -1,4 +1,4 @@
-"""What a voice should say for a text that was written to be read.
+"""The words that a voice should say for a text that was written to be read.
 
 What can't be seen goes first, then markup, marks of citations and stage directions; then addresses, dates, times,
 money, measures, sums and numbers become words, each rule finding only what those before it left; at last every sign
@@ -60,7 +60,7 @@ _LEADING: Final = re.compile(r"^[\s.,;:!?'-]+")
 
 
 def spoken(text: str) -> str:
-    """What a voice should say for `text`, in English: words and punctuation; no markup, emoji, signs, digits.
+    """The words that a voice should say for `text`, in English: words and punctuation; no markup, emoji, signs, digits.
 
     Text in another script is left as it is, digits and symbols apart. Empty if there is nothing to say.
     """

@@ -11,7 +11,7 @@ DIGIT: Final = "0123456789"
 
 @dataclass(frozen=True)
 class Rule:
-    """What matches `pattern` becomes words, set off by spaces from what is around it."""
+    """Matches of `pattern` become words, set off by spaces from the text around them."""
 
     pattern: str
     to: Rewrite

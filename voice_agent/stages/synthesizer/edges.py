@@ -46,7 +46,7 @@ class Edges:
         self._begun = False
 
     def feed(self, audio: Audio) -> Audio:
-        """What can be given out of the audio so far; may be empty.
+        """The part of the audio so far that is ready; may be empty.
 
         Raises:
             StageError: the engine made something that is no sound. It is better heard of than played.

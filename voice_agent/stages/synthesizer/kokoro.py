@@ -28,7 +28,7 @@ DEFAULT_VOICE: Final = "af_heart"
 STYLE_SHAPE: Final = (MAX_PHONEME_LENGTH, 256)
 """A voice: one style for each number of phonemes."""
 LANGUAGES: Final = {"a": "en-us", "b": "en-gb", "e": "es", "f": "fr-fr", "h": "hi", "i": "it", "p": "pt-br"}
-"""What espeak calls the language of a voice, by the first letter of its name. Japanese (j) and Chinese (z)
+"""espeak's name for the language of a voice, by the first letter of its name. Japanese (j) and Chinese (z)
 are left out: espeak does not read their scripts well enough for these voices."""
 MOST_PHONEMES: Final = 200
 """In one run, of the model's 510: 10 s of sound, made in 3.3 s on two cores with 230 MB; 510 take 8.6 s and 640 MB."""
@@ -74,7 +74,7 @@ class KokoroSynthesizer:
 
     @property
     def healthy(self) -> bool:
-        """See `Threaded` of `engines.py`."""
+        """See `Checked` of `engines.py`."""
         return self._worker.healthy
 
     async def close(self) -> None:

@@ -1,4 +1,4 @@
-"""What there is to say in a text."""
+"""The words that there are to say in a text."""
 
 import re
 from typing import Final

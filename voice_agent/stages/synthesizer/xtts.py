@@ -68,7 +68,7 @@ class XttsSynthesizer:
 
     @property
     def healthy(self) -> bool:
-        """See `Threaded` of `engines.py`."""
+        """See `Checked` of `engines.py`."""
         return self._worker.healthy
 
     async def close(self) -> None:
@@ -77,7 +77,7 @@ class XttsSynthesizer:
         self._model = None
 
     def speaks(self, voice: str | None, language: str | None) -> str | None:
-        """What is asked for, English by default; see `Synthesizer`."""
+        """The language that is asked for, English by default; see `Synthesizer`."""
         return language or "en"
 
     def _load(self) -> "XttsModel":

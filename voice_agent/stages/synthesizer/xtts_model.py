@@ -43,7 +43,7 @@ from TTS.tts.models.xtts import Xtts  # noqa: E402
 from TTS.utils.manage import ModelManager  # noqa: E402
 
 COQUI_NAME: Final = "tts_models/multilingual/multi-dataset/xtts_v2"
-"""What Coqui's model manager calls the weights."""
+"""Coqui's name for the weights."""
 CHUNK_TOKENS: Final = 20
 """Audio tokens in a piece: 0.93 s. Coqui's own choice; each piece decodes the whole sentence again."""
 MOST_CHARACTERS: Final = 250

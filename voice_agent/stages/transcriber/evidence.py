@@ -26,7 +26,7 @@ MAX_DOUBT_STOCK: Final = 0.65
 STOCK: Final = frozenset(
     {"you", "thank you", "thanks for watching", "thank you for watching", "bye", "blank audio", "the end"}
 )
-"""What Whisper likes to write where nobody speaks, without punctuation."""
+"""Sentences that Whisper likes to write where nobody speaks, without punctuation."""
 
 
 @dataclass(frozen=True)

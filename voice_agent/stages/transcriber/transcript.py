@@ -1,4 +1,4 @@
-"""What a transcriber gives, and the `Transcriber` protocol."""
+"""Transcripts, and the `Transcriber` protocol."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -8,7 +8,7 @@ from voice_agent.audio import Pcm16
 
 @dataclass(frozen=True)
 class Transcript:
-    """What was said in an utterance, and how sure Whisper is of it."""
+    """The words of an utterance, and how sure Whisper is of them."""
 
     text: str
     """Empty when the evidence says that there were no words."""
@@ -21,7 +21,7 @@ class Transcript:
     compression_ratio: float
     """Length of the text over its length compressed by zlib; above 2.4 it repeats itself."""
     discarded: str = ""
-    """What Whisper wrote that was taken for an invention, not for words."""
+    """Text by Whisper that was taken for an invention, not for words."""
 
 
 class Transcriber(Protocol):

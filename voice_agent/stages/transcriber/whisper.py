@@ -77,7 +77,7 @@ class FasterWhisper:
 
     @property
     def healthy(self) -> bool:
-        """See `Threaded` of `engines.py`."""
+        """See `Checked` of `engines.py`."""
         return self._worker.healthy
 
     async def close(self) -> None:

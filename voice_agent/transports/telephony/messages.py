@@ -16,7 +16,7 @@ every message that goes out and in the log: printable ASCII, without white space
 
 
 class _Message(BaseModel):
-    """What Twilio may add is passed over."""
+    """Fields that Twilio may add are ignored."""
 
     model_config = ConfigDict(alias_generator=to_camel, extra="ignore")
 
@@ -110,7 +110,7 @@ class Unusable(Exception):  # noqa: N818 - an answer, not a fault
 
 
 def parse(message: str | bytes) -> Message:
-    """What a message says.
+    """Read a message.
 
     Raises:
         Unusable: nothing that is known here.

@@ -35,7 +35,7 @@ from voice_agent.language import base_language
 from voice_agent.transports.closing import Closed, exchange, hold, receive, receive_all, sending
 from voice_agent.transports.pace import Pace
 from voice_agent.transports.quoting import quoted
-from voice_agent.transports.telephony.chunks import Chunks
+from voice_agent.transports.telephony.media_counter import MediaCounter
 from voice_agent.transports.telephony.messages import (
     Connected,
     Dtmf,
@@ -96,7 +96,7 @@ async def _converse(socket: WebSocket, agent: Agent) -> None:
 
 
 async def _greet(socket: WebSocket) -> Stream:
-    """What the call says of itself."""
+    """The stream that the call's `start` describes."""
     try:
         async with asyncio.timeout(START_WITHIN_S):
             while True:
@@ -168,7 +168,7 @@ class _Call:
         self._session = session
         self._stream_sid = stream.stream_sid
         self._call_sid = stream.call_sid
-        self._chunks = Chunks()
+        self._counter = MediaCounter()
         self._audio = bytearray()
         """Mu-law that came with what is being taken."""
         self._pace = Pace(LINE_RATE)
@@ -241,7 +241,7 @@ class _Call:
     def _hear(self, sound: Sound) -> None:
         if sound.track != "inbound":
             raise Unusable("other_track", f"media of track {quoted(sound.track)}: only the caller is heard")
-        if sound.chunk is not None and not self._chunks.is_new(sound.chunk):
+        if sound.chunk is not None and not self._counter.is_new(sound.chunk):
             raise Unusable("late_media", f"media: chunk {quoted(sound.chunk)} has been heard")
         try:
             self._audio += b64decode(sound.payload, validate=True)

@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voice_agent.transports.telephony.chunks import REPEATS, Chunks
+from voice_agent.transports.telephony.media_counter import REPEATS, MediaCounter
 
 
 def heard(numbers: list[int]) -> list[int]:
-    chunks = Chunks()
-    return [number for number in numbers if chunks.is_new(number)]
+    counter = MediaCounter()
+    return [number for number in numbers if counter.is_new(number)]
 
 
 @pytest.mark.parametrize("first", [0, 1, 7, 10**18])
@@ -40,9 +40,9 @@ def test_who_does_not_count_is_heard() -> None:
 
 @given(st.lists(st.integers(-(10**19), 10**19) | st.integers(-50, 5000), max_size=300))
 def test_nothing_that_is_sent_deafens_a_call(numbers: list[int]) -> None:
-    chunks = Chunks()
+    counter = MediaCounter()
     passed_over = in_a_row = 0
     for number in numbers:
-        in_a_row = 0 if chunks.is_new(number) else in_a_row + 1
+        in_a_row = 0 if counter.is_new(number) else in_a_row + 1
         passed_over = max(passed_over, in_a_row)
     assert passed_over <= REPEATS

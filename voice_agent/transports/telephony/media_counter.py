@@ -1,4 +1,4 @@
-"""Which audio of a call is new, by the numbers that its messages carry."""
+"""Which audio of a call is new, by the numbers that its messages carry (Twilio's `media.chunk`)."""
 
 from typing import Final
 
@@ -10,12 +10,12 @@ AHEAD: Final = 3000
 """How far ahead of the last a number is believed at once (`MAX_DROPOUT`, there): a minute."""
 
 REPEATS: Final = 5
-"""After so many in a row that were not new, the numbers mean nothing, and the order of arrival is gone by."""
+"""After so many in a row that were not new the numbers are no longer looked at: messages are new as they arrive."""
 
 
-class Chunks:
-    """The numbers of one track's messages. A WebSocket keeps their order, so little depends on them: whatever they
-    are, no more than `REPEATS` messages in a row are taken for old ones, and those but once."""
+class MediaCounter:
+    """Follows the numbers of one track's messages. A WebSocket keeps their order, so little depends on them: whatever
+    they are, no more than `REPEATS` messages in a row are dropped as duplicates, and so many only once per call."""
 
     def __init__(self) -> None:
         self._last: int | None = None
