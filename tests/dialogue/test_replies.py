@@ -100,6 +100,20 @@ REPLIES: dict[str, tuple[list[Delta | Exception | float], EndReason, str, str]] 
         f"It is sunny. {SORRY}",
         f"It is sunny. {SORRY}",
     ),
+    "a whole sentence, and the line held open": (
+        [TextDelta("All is done. "), TextDelta("The last sentence."), 1000.0],
+        "failed",
+        f"All is done. The last sentence.{SORRY}",
+        "",
+    ),
+    "signs of no width, and signs without words, for ever": (
+        [*(step for _ in range(2000) for step in (TextDelta("\u200b"), TextDelta("👍"), 0.5))],
+        "failed",
+        "",
+        "",
+    ),
+    "signs of no width": ([TextDelta("\u200b\u200b"), Finish("stop")], "failed", "", ""),
+    "only thoughts": ([ThoughtDelta("Hello."), Finish("stop")], "failed", SORRY, SORRY),
     "silence": ([1000.0, TextDelta("Late."), Finish("stop")], "failed", f"Let me think. {SORRY}", ""),
     "silence in the middle": (
         [TextDelta("It is sunny. And "), 1000.0, TextDelta("late."), Finish("stop")],
@@ -132,7 +146,8 @@ async def test_whatever_the_model_says_the_session_goes_on(what: str) -> None:
         caller.session.read("and now?")
         assert (await caller.until(ResponseEnded, 2)).reason == "completed"
     texts = [event.text for event in caller.all(ResponseText) if event.response == "resp_1"]
-    assert (ended.reason, "".join(texts)) == (reason, shown)
+    assert ended.reason == reason
+    assert not shown or "".join(texts) == shown
     if said:
         assert " ".join(script.synthesizer.said[:-1]) == said
     assert len(caller.all(SessionError)) == (reason == "failed")
@@ -265,8 +280,9 @@ async def test_an_endpoint_that_always_takes_its_words_back_is_asked_twice() -> 
         await caller.say(silence(9000))
         caller.session.read("hello?")
         await caller.say(silence(9000))
-    assert len(script.generator.asked) == 3  # once more, and not again in the same turn
-    assert "".join(script.synthesizer.said).count("try again") == 2
+    assert len(script.generator.asked) == 4
+    assert not caller.all(SessionError)
+    assert [event.heard for event in caller.all(ResponseEnded)] == ["", "So I should. And"] * 2
 
 
 async def test_what_failed_before_it_was_due_is_counted_as_such() -> None:

@@ -22,13 +22,17 @@ GRACE_S: Final = 1.0
 
 
 @asynccontextmanager
-async def engine_call(stage: str, timeout_s: float, setting: str = "") -> AsyncIterator[None]:
-    """Bounds a wait for a stage's engine; `setting` is where `timeout_s` comes from.
+async def engine_call(
+    stage: str, timeout_s: float, setting: str = "", *, since: float | None = None
+) -> AsyncIterator[None]:
+    """Bounds a wait for a stage's engine; `setting` is where `timeout_s` comes from, which counts
+    from `since` on the loop's clock, by default from now.
 
     Raises:
         StageError: it took `GRACE_S` longer than `timeout_s`, or failed in a way that nobody foresaw, which is logged.
     """
-    scope = asyncio.timeout(timeout_s + GRACE_S)
+    begun = asyncio.get_running_loop().time() if since is None else since
+    scope = asyncio.timeout_at(begun + timeout_s + GRACE_S)
     try:
         async with scope:
             yield

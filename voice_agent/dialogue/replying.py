@@ -1,6 +1,8 @@
 """The text of one reply: the model asked, and asked again where that helps, as one stream."""
 
+import asyncio
 import logging
+import unicodedata
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Final
@@ -8,7 +10,15 @@ from typing import Final
 from voice_agent.dialogue.bounds import engine_call
 from voice_agent.errors import ContextTooLong, StageError
 from voice_agent.stages.generator import Generator
-from voice_agent.stages.generator.deltas import Delta, Finish, FinishReason, Retract, TextDelta, ToolCallDelta
+from voice_agent.stages.generator.deltas import (
+    Delta,
+    Finish,
+    FinishReason,
+    Retract,
+    TextDelta,
+    ThoughtDelta,
+    ToolCallDelta,
+)
 from voice_agent.stages.generator.request import Request
 
 log = logging.getLogger(__name__)
@@ -33,11 +43,14 @@ class Reply:
         request: Callable[[float], Request],
         timeout_s: float,
         fitted: Callable[[float], None] = lambda share: None,
+        *,
+        anew: bool = False,
     ) -> None:
         """`request` gives what to ask with a share (0 to 1) of the conversation; where all of it was too long, `fitted`
         is told which share was not.
 
-        `timeout_s` bounds every wait for the next words, whatever the model does meanwhile.
+        `timeout_s` bounds every wait for the next words, whatever the model does meanwhile. With `anew` it was asked
+        before, and took its words back; if it does so again, they stand.
         """
         self.finish: FinishReason | None = None
         """Why the model ended; None until it has."""
@@ -45,6 +58,8 @@ class Reply:
         self._request = request
         self._timeout_s = timeout_s
         self._fitted = fitted
+        self._anew = anew
+        self._thought = False
 
     @property
     def cut_short(self) -> bool:
@@ -58,22 +73,26 @@ class Reply:
             Retracted: what was given so far was none of them.
             StageError: the model failed, said nothing, or took too long.
         """
-        characters, words = 0, False
+        clock = asyncio.get_running_loop().time
+        characters, visible, since = 0, False, clock()
         async with aclosing(self._deltas()) as deltas:
             while True:
-                async with engine_call("generator", self._timeout_s, "LLM__TURN_TIMEOUT_S"):
+                async with engine_call("generator", self._timeout_s, "LLM__TURN_TIMEOUT_S", since=since):
                     text = await self._next_text(deltas)
                 if text is None:
                     break
-                characters, words = characters + len(text), words or not text.isspace()
+                characters, visible = characters + len(text), visible or is_visible(text)
+                begun = clock()
                 yield text
+                # The time that a voice takes for it is not the model's; nor are signs without words an answer.
+                since = clock() if any(map(str.isalnum, text)) else since + clock() - begun
                 if characters > MOST_CHARACTERS:
                     log.warning(
                         "%s wrote %d characters: no more are taken", self._generator.model, characters
                     )
                     self.finish = "length"
                     break
-        if not words:
+        if not visible:
             raise StageError("generator", self._why_empty())
 
     async def _next_text(self, deltas: AsyncGenerator[Delta, None]) -> str | None:
@@ -85,8 +104,10 @@ class Reply:
                 case Finish(reason):
                     self.finish = reason
                     return None
-                case Retract():
+                case Retract() if not self._anew:
                     raise Retracted("generator", f"{self._generator.model} said what was a thought")
+                case ThoughtDelta():
+                    self._thought = True
                 case ToolCallDelta(name=name) if name:
                     log.warning("%s calls %.40r, which it was not offered", self._generator.model, name)
         return None
@@ -120,5 +141,12 @@ class Reply:
                 return f"{model} only wants to call a function, and it was offered none"
             case "content_filter":
                 return f"{model}'s endpoint withheld the reply (content_filter)"
+            case _ if self._thought:
+                return f"{model} thought, and then said nothing: all of its reply came as a thought"
             case _:
                 return f"{model} gave an empty reply"
+
+
+def is_visible(text: str) -> bool:
+    """Whether there is anything in it to see or to say: not only white space, and signs of no width."""
+    return any(unicodedata.category(char)[0] not in "ZC" for char in text)

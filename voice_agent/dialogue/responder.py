@@ -24,7 +24,7 @@ from voice_agent.dialogue.manners import Phrases
 from voice_agent.dialogue.options import SessionOptions
 from voice_agent.dialogue.outbox import Outbox
 from voice_agent.dialogue.playback import Playback
-from voice_agent.dialogue.replying import Reply
+from voice_agent.dialogue.replying import Reply, Retracted
 from voice_agent.dialogue.response import Bridge, Phrase, Response, Source, Voice
 from voice_agent.dialogue.spoken_text import END
 from voice_agent.dialogue.timeline import Timeline
@@ -85,8 +85,6 @@ class Responder:
         """In the open utterance."""
         self._fits = float("inf")
         """Tokens, as we estimate them, that the model had room for when it had said that there were too many."""
-        self._made_anew: int | None = None
-        """The turn whose reply was last made anew: once is enough."""
         self._prepared: _Making | None = None
         self._current: _Making | None = None
 
@@ -116,7 +114,8 @@ class Responder:
         if prepared and (prepared.response.failure or prepared.task.done()):
             log.warning("session %s: prepared in vain: %s", self._session, prepared.response.failure)
             self._engines.speculation.failed()
-            prepared = None
+            anew = isinstance(prepared.response.failure, Retracted)
+            prepared = self._make_reply(timeline, anew=anew)
         elif prepared:
             self._engines.speculation.used()
         self._give_floor(prepared or self._make_reply(timeline))
@@ -172,7 +171,7 @@ class Responder:
         self.discard_prepared()
         self.interrupt()
 
-    def _make_reply(self, timeline: Timeline, said: str = "") -> _Making:
+    def _make_reply(self, timeline: Timeline, said: str = "", *, anew: bool = False) -> _Making:
         view, instructions = self._items.view(said), self._instructions
 
         budget = self._budget(instructions)
@@ -184,7 +183,7 @@ class Responder:
         def fitted(share: float) -> None:
             self._fits = min(self._fits, max(LEAST_TRIED, share * min(view.tokens, budget)))
 
-        reply = Reply(self._engines.generator, request, self._settings.llm.turn_timeout_s, fitted)
+        reply = Reply(self._engines.generator, request, self._settings.llm.turn_timeout_s, fitted, anew=anew)
         return self._make(reply, timeline, remembered=True)
 
     @property
@@ -243,12 +242,7 @@ class Responder:
         response.spoken.forget()
         self._end(response, "interrupted")
         timeline = response.timeline.again()
-        if self._made_anew == timeline.turn:
-            self._fail(StageError("generator", f"{response.failure}, and did so again"))
-            self.say(self._phrases().no_answer, timeline)
-        else:
-            self._made_anew = timeline.turn
-            self._give_floor(self._make_reply(timeline))
+        self._give_floor(self._make_reply(timeline, anew=True))
 
     def _clean_up(self, response: Response, _: asyncio.Task[None]) -> None:
         response.close()

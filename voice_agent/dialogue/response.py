@@ -120,6 +120,8 @@ class Response:
         self._clock = asyncio.get_running_loop().time
         self._emit: Callable[[Event], None] | None = None
         self._committed = asyncio.Event()
+        self._broken: StageError | None = None
+        """What ended the text before its end; what had come by then is said first."""
         self._speaking = asyncio.Lock()
         """Held for a chunk: what bridges a wait does not come into one."""
 
@@ -197,15 +199,19 @@ class Response:
                 if self.ready:
                     await self._committed.wait()
                 if self._is_torn(chunk, source):
-                    return
+                    break
                 self.timeline.mark("first_chunk", self._clock())
                 async with self._speaking:
                     await self._speak(chunk, remembered=remembered)
+        if self._broken:
+            broken, self._broken = self._broken, None
+            raise broken
 
     def _is_torn(self, chunk: Chunk, source: Source) -> bool:
-        """Whether it is half a sentence, of a text that was cut short, after others that are whole."""
-        torn = source.cut_short and not chunk.text.rstrip(CLOSERS).endswith(SENTENCE_ENDS)
-        return torn and self.spoken.begun
+        """Whether it is half a sentence: of a text that broke off, or of one that was cut short after whole ones."""
+        if chunk.text.rstrip(CLOSERS).endswith(SENTENCE_ENDS):
+            return False
+        return self._broken is not None or (source.cut_short and self.spoken.begun)
 
     async def _bridge_wait(self) -> None:
         """Once committed, say the filler if the reply is late."""
@@ -227,14 +233,19 @@ class Response:
             self._emit(event)
 
     async def _words(self, source: Source) -> AsyncGenerator[str, None]:
-        async with aclosing(source.text()) as stream:
-            async for text in stream:
-                if not isinstance(source, Phrase):
-                    self.timeline.mark("llm_first_token", self._clock())
-                for start in range(0, len(text), MOST_AT_ONCE):
-                    if start:
-                        await asyncio.sleep(0)
-                    yield text[start : start + MOST_AT_ONCE]
+        try:
+            async with aclosing(source.text()) as stream:
+                async for text in stream:
+                    if not isinstance(source, Phrase):
+                        self.timeline.mark("llm_first_token", self._clock())
+                    for start in range(0, len(text), MOST_AT_ONCE):
+                        if start:
+                            await asyncio.sleep(0)
+                        yield text[start : start + MOST_AT_ONCE]
+        except Retracted:
+            raise
+        except StageError as error:
+            self._broken = error
 
     async def _speak(self, chunk: Chunk, *, remembered: bool) -> None:
         spoken = self.spoken.begin(chunk.text, remembered=remembered)
