@@ -67,9 +67,10 @@ class Responder:
         *,
         options: Callable[[], SessionOptions],
         phrases: Callable[[], Phrases],
+        failed: Callable[[StageError], None],
         ended: Callable[[EndReason], None],
     ) -> None:
-        """`ended` is told when the floor becomes free; `options` and `phrases` are those of the moment."""
+        """`failed` is told of failures, `ended` when the floor becomes free; `options` and `phrases` are the current ones."""
         self._session = session
         self._engines = engines
         self._settings = settings
@@ -78,7 +79,7 @@ class Responder:
         self._outbox = outbox
         self._tasks = tasks
         self._options, self._phrases = options, phrases
-        self._ended = ended
+        self._failed, self._ended = failed, ended
         self._clock = asyncio.get_running_loop().time
         self._count = 0
         self._discarded = 0
@@ -220,7 +221,7 @@ class Responder:
 
     async def _run(self, response: Response) -> None:
         try:
-            reason = await response.run(self._fail)
+            reason = await response.run(self._failed)
             if response.failure and self.current is response:
                 self._make_anew(response)
             else:
@@ -291,7 +292,3 @@ class Responder:
             response.timeline.mark("response_end", self._clock())
             self._outbox.put(TurnTimeline(response.timeline.copy()))
         self._ended(reason)
-
-    def _fail(self, error: StageError) -> None:
-        log.error("session %s: %s: %s", self._session, error.stage, error)
-        self._outbox.put(SessionError(f"{error.stage}_failed", str(error)))

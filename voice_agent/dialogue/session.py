@@ -90,6 +90,7 @@ class Session:
             tasks,
             options=lambda: self.options,
             phrases=self._phrases,
+            failed=self._fail,
             ended=self._floor_is_free,
         )
         self._turn = 0
