@@ -70,7 +70,7 @@ class Responder:
         failed: Callable[[StageError], None],
         ended: Callable[[EndReason], None],
     ) -> None:
-        """`failed` is told of failures, `ended` when the floor is free; `options` and `phrases` are the current ones."""
+        """`options` and `phrases` give the current ones; `failed` is told of failures, `ended` when the floor is free."""
         self._session = session
         self._engines = engines
         self._settings = settings
