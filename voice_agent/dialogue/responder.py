@@ -70,7 +70,8 @@ class Responder:
         failed: Callable[[StageError], None],
         ended: Callable[[EndReason], None],
     ) -> None:
-        """`options` and `phrases` give the current ones; `failed` is told of failures, `ended` when the floor is free."""
+        """`options` and `phrases` give the current ones; `failed` is told of failures, `ended` when the floor is
+        free."""
         self._session = session
         self._engines = engines
         self._settings = settings
