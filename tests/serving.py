@@ -20,6 +20,12 @@ READY_WITHIN_S = 120
 COMMAND = (sys.executable, "-m", "voice_agent", "serve")
 
 
+def default_signals() -> None:
+    """In a child, before it begins: a run under nohup or in the background would have it pass over these."""
+    for number in (signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
+
+
 @dataclass(frozen=True)
 class Server:
     """A server that is running."""
@@ -94,6 +100,7 @@ def serving(
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            preexec_fn=default_signals,
         )
     server = Server(process, port, log)
     family: list[psutil.Process] = []

@@ -24,7 +24,7 @@ import soundfile
 from tests.lab import known_server
 from tests.scripted import LOUD, silence, speech
 from tests.scripted_server import tone
-from tests.serving import free_port
+from tests.serving import default_signals, free_port
 from voice_agent.audio import RATE, write_wav
 from voice_agent.lab.caller import Act
 from voice_agent.lab.compare import compare
@@ -188,7 +188,7 @@ def test_what_was_measured_is_kept_when_interrupted(url: str, tmp_path: Path) ->
         str(out),
     ]
     terminal, screen = pty.openpty()
-    process = subprocess.Popen(command, stderr=screen)
+    process = subprocess.Popen(command, stderr=screen, preexec_fn=default_signals)
     shown = b""
     while b"2/6" not in shown:
         shown += os.read(terminal, 10_000)

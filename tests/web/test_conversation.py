@@ -25,7 +25,7 @@ from voice_agent.stages.transcriber import FasterWhisper
 pytestmark = [pytest.mark.engines, pytest.mark.usefixtures("whisper")]
 
 ENVIRONMENT = {
-    "VOICE_AGENT_LLM__MAX_TOKENS": "30",
+    "VOICE_AGENT_LLM__MAX_TOKENS": "48",
     "VOICE_AGENT_LLM__TEMPERATURE": "0",
     "VOICE_AGENT_TURN__FILLER": "",
 }

@@ -179,10 +179,11 @@ def _read(folder: Path, entry: _Entry, rate: int) -> Utterance:
     except AudioError as error:
         what_to_do = "put it there or take the row out" if not path.is_file() else "replace it or take it out"
         raise LabError(f"{entry.said_at}: {error}; {what_to_do}") from error
-    found = speech_bounds(pcm, rate)
-    if found is None:
+    found = speech_bounds(pcm, rate) or (0, 0)
+    if not any(found) and (row.speech_start is None or row.speech_end is None):
         raise LabError(
-            f"{entry.said_at}: no speech in {path}, nothing in it is above {AUDIBLE_DBFS:g} dBFS; take it out"
+            f"{entry.said_at}: no speech in {path}, nothing in it is above {AUDIBLE_DBFS:g} dBFS; take it out, or say "
+            "where the speech is, with speech_start and speech_end"
         )
     start = found[0] if row.speech_start is None else ms_to_samples(row.speech_start * 1000, rate)
     end = found[1] if row.speech_end is None else ms_to_samples(row.speech_end * 1000, rate)
