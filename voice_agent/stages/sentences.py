@@ -12,12 +12,12 @@ from typing import Final
 
 from voice_agent.stages.clauses import MIN_CLAUSE_WORDS, Strength, Word, strength
 from voice_agent.stages.english import AFTER_TIME, INTERJECTIONS, STARTERS
+from voice_agent.stages.fences import Fence, opened
 from voice_agent.stages.scripts import is_wide
 from voice_agent.stages.stops import CITATION_ENDS, Wait, after_stop, uncited, unspaced_end
 
 CJK_STOPS: Final = "。！？"
 CJK_COMMAS: Final = "，；：、"
-FENCES: Final = ("```", "~~~")
 DASHES: Final = ("-", "--", "–", "—")
 
 _BREAKS: Final = ",;:!?—–)]}/|"
@@ -72,8 +72,10 @@ class Cutter:
         self._max_words = max_words
         self._given = 0
         """Words in the pieces given so far, code apart."""
-        self._fence = ""
-        """The mark that opened the code block which this text is in."""
+        self._fence: Fence | None = None
+        """What opened the code block which this text is in."""
+        self._quoted = False
+        """The code block has had a line with the sign of a quotation in front."""
         self._begin(line_start=True)
 
     def _begin(self, *, line_start: bool, before: str = "", inside: Inside | None = None) -> None:
@@ -130,19 +132,20 @@ class Cutter:
 
     def _take(self, cut: int, *, forced: bool = False) -> Piece:
         """The piece up to `cut`; `forced` where it had become too long, and nothing said that it ends there."""
-        text, silent = self._text[:cut], bool(self._fence)
+        text, silent = self._text[:cut], self._fence is not None
         line = text.strip()
         piece = Piece(text, silent, self._inside or _inside(self._before, text[0]))
         run = "" if text[-1].isspace() else text.split()[-1]
         endless = len(run) == len(text) and piece.inside is Inside.WORD
         data = forced and (endless or "://" in run or run.count("/") > MANY_SLASHES)
         if self._fence:
-            if self._line_start and line.startswith(self._fence) and not line.strip(self._fence[0]):
-                self._fence = ""
+            self._quoted = self._fence.quoted and (self._quoted or line.startswith(">"))
+            closed = self._fence.closed_by(text) if self._line_start else 0
+            if closed and not text[closed:].strip():
+                self._fence = None
         else:
             self._given += sum(word.start < cut for word in self._words)
-            if self._line_start and line.startswith(FENCES):
-                self._fence = line[:3]
+            self._fence, self._quoted = opened(text), False
         line_start = text.endswith("\n") or (self._line_start and not line)
         self._begin(line_start=line_start, before=run[-1:], inside=Inside.WORD if data else None)
         return piece
@@ -163,6 +166,16 @@ class Cutter:
         """Take in the character at `index`; say where to cut, if that is certain now."""
         char = self._text[index]
         cut = None
+        if (
+            self._fence
+            and self._quoted
+            and self._line_start
+            and self._blank
+            and not (char.isspace() or char == ">")
+        ):
+            self._fence = None
+        if self._fence:
+            return self._fenced(self._fence, index)
         if char.isspace():
             if self._run is not None:
                 cut = self._run_ended(self._text[self._run : index], index)
@@ -173,9 +186,6 @@ class Cutter:
                 elif cut is None:
                     cut = index + 1
             return cut
-        if self._fence:
-            self._blank = False
-            return None
         if is_wide(char):
             self._wide += 1
         if self._blank:
@@ -204,6 +214,21 @@ class Cutter:
         if cut is None and self._wide >= MAX_WIDE:
             cut = index + 1
         return cut
+
+    def _fenced(self, fence: Fence, index: int) -> int | None:
+        """Take in a character of a code block: a line of it is cut at its end, or where the block ends within it."""
+        char = self._text[index]
+        if char == "\n" and self._blank:
+            self._line_start = True
+            return None
+        begun, self._blank = not self._blank, self._blank and char.isspace()
+        # A mark is told from a line of code when white space, or what follows that, has come.
+        if begun and self._line_start and (char.isspace() or self._text[index - 1].isspace()):
+            line = self._text[: index + 1]
+            closed = fence.closed_by(line)
+            if closed and line[closed:].strip():
+                return index if line[closed:].strip() == char else closed
+        return index + 1 if char == "\n" else None
 
     @property
     def _shielded(self) -> bool:

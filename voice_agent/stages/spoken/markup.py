@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
+from voice_agent.stages.fences import Fence, opened
 from voice_agent.stages.spoken.citations import without_citations
 from voice_agent.stages.spoken.directions import without_directions
 from voice_agent.stages.spoken.plain import spaced, without_strings
@@ -17,7 +18,6 @@ LONGEST: Final = 480
 """Characters of a line that are looked at at once. A longer one is taken in parts, cut at white space where there is
 any: some rules take time that grows with the square of this. A chunk is shorter."""
 CODE: Final = "Code omitted."
-_FENCE: Final = re.compile(r"\s*(```|~~~)(?!.*```)")
 _RULE: Final = re.compile(r"[\s|:*_=-]*")
 """A horizontal rule, the line under a heading or under a table's head."""
 _QUOTE: Final = re.compile(r"^\s*(?:>\s?)+")
@@ -125,21 +125,27 @@ def _parts(line: str) -> Iterator[str]:
 
 def prose(text: str) -> Iterator[str]:
     """The lines of `text` that can be said, free of markup; a code block becomes `CODE`. Spaces are plain ones."""
-    fence = ""
+    fence: Fence | None = None
     lines = text.split("\n")
-    for index, line in enumerate(lines):
-        mark = _FENCE.match(line)
+    for index, whole in enumerate(lines):
+        line = whole
         if fence:
-            fence = "" if mark and mark[1] == fence else fence
-            continue
-        if mark:
-            fence = mark[1]
-            yield CODE
+            closed = fence.closed_by(line + "\n")
+            if not closed:
+                continue
+            fence, line = None, line[closed:]
+        elif fence := opened(line):
+            line = line[: fence.start]
+        if not line.strip(" \t>"):
+            if fence:
+                yield CODE
             continue
         *parts, last = _parts(line)
         for part in parts:
             yield from _line(part, block=False)
-        yield from _line(last, block=index < len(lines) - 1)
+        yield from _line(last, block=fence is not None or index < len(lines) - 1)
+        if fence:
+            yield CODE
 
 
 def _line(line: str, *, block: bool) -> Iterator[str]:
