@@ -42,6 +42,13 @@ EXAMPLES = {
     "html and faces": [
         ("<b>Bold</b><br/>and &amp; more", "Bold and and more"),
         ("Use a `<div>` here<!-- why -->.", "Use a div here."),
+        ("a<b and x > y", "a is less than b and x is greater than y"),
+        ("x<y and y>z is true.", "x is less than y and y is greater than z is true."),
+        ("a &lt; b, a&lt;b and c&gt;d", "a is less than b, a is less than b and c is greater than d"),
+        ("The <unknown> tag and <your name here> please.", "The unknown tag and your name here please."),
+        ("A List<String> and Dict<str, int>.", "A List String and Dict str, int."),
+        ("<p class='x'>One</p> <BR> <odd>two</odd> </thing> <div id=a><img src='a.png' />", "One two"),
+        ("<think>So</think> <prosody rate='slow'>it is</prosody>", "So it is"),
         ("Hi 🎉👍🏽 there 🇫🇷 1️⃣ ❤️!", "Hi there one!"),
         ("I am Ann 👋 How are you?", "I am Ann. How are you?"),
         ("Family 👨‍👩‍👧‍👦.", "Family."),

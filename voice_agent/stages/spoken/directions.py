@@ -147,7 +147,7 @@ def _is_act(found: list[str], *, starred: bool, alone: bool, acted: bool) -> boo
 _MARKED: Final = re.compile(
     r"(?<![*\\])\\?\*(?![*\s])([^*\n]{2,160})(?<![\\\s])\\?\*(?!\*)"
     r"|(?<![\w_\\])\\?_(?![_\s])([^_\n]{2,160})(?<![\\\s])\\?_(?![\w_])"
-    r"|[(]([^()\n]{3,80})[)]|\[([^\[\]\n]{3,80})\](?![(\[:])|\{([^{}\n]{3,80})\}|~([^~\n]{3,40})~"
+    r"|[(]([^()\n]{3,80})[)]|\[([^\[\]\n]{3,80})\](?![(\[:])|\{([^{}\n]{3,80})\}|(?<!\w)<([^<>/=\n]{3,80})>|~([^~\n]{3,40})~"
     r"|(?<![*\\])\*{2,3}(?![*\s])([^*\n]{3,40})(?<!\s)\*{2,3}|(?<![\w_])_{2,3}(?![_\s])([^_\n]{3,40})_{2,3}(?![\w_])"
     # One half of a pair: the piece was cut within.
     r"|(?<![*\\])\*(?![*\s])([^*\n]{2,160})$"
@@ -171,13 +171,13 @@ def without_directions(text: str) -> str:
     return _MARKED.sub(_without, text)
 
 
-_SIGNS: Final = frozenset("*_([{~")
+_SIGNS: Final = frozenset("*_([{~<")
 
 
 def _without(match: re.Match[str]) -> str:
-    star, line, parens, brackets, braces, tildes, bold, strong, half = match.groups()
+    star, line, parens, brackets, braces, angles, tildes, bold, strong, half = match.groups()
     starred = star or line or half or tildes or bold or strong
-    inside = starred or parens or brackets or braces
+    inside = starred or parens or brackets or braces or angles
     alone = _stands_alone(match, inside)
     if (bold or strong) and not (alone and _is_form(inside, _SOUNDS)):
         return match[0]

@@ -13,6 +13,7 @@ from voice_agent.stages.fences import Fence, opened
 from voice_agent.stages.spoken.citations import without_citations
 from voice_agent.stages.spoken.directions import without_directions
 from voice_agent.stages.spoken.plain import spaced, without_strings
+from voice_agent.stages.spoken.tags import named, without_tags
 
 LONGEST: Final = 480
 """Characters of a line that are looked at at once. A longer one is taken in parts, cut at white space where there is
@@ -27,7 +28,7 @@ _DEFINED: Final = re.compile(r"\s*\[[^\[\]\n]{1,60}\]:\s+<?\w{2,10}://")
 """Where a link's address is given apart from it: "[1]: http://..."."""
 _ITEM: Final = re.compile(r"\s*(?:(\d{1,3})\.|\(?(\d{1,2})\))\s+")
 
-_INLINE: Final = [
+_BEFORE_TAGS: Final = [
     (re.compile(pattern, re.S), to)
     for pattern, to in (
         (r"<!--.*?(?:-->|$)", ""),
@@ -36,7 +37,11 @@ _INLINE: Final = [
         (r"<(?=[^\s<>]+[@.][^\s<>])((?:https?://|mailto:)?[^\s<>]+)>", r"\1"),
         (r"<sup>\s?(st|nd|rd|th)\s?</sup>|</?su[bp]>(?=\d)|(?<=\d)</su[bp]>", r"\1"),
         (r"`</?([a-zA-Z][\w-]*)[^`<>]*>`", r"\1"),
-        (r"</?[a-zA-Z][^<>]*>", " "),
+    )
+]
+_INLINE: Final = [
+    (re.compile(pattern, re.S), to)
+    for pattern, to in (
         *[
             (
                 r"!?\[([^\[\]]*)\](?:\([^()\s]*(?:\([^()\s]*\)[^()\s]*)?(?:\s[\"'][^()]*)?\)|\[[^\[\]]*\])",
@@ -86,17 +91,20 @@ _INLINE: Final = [
 ]
 
 
-_TAG: Final = re.compile(r"</?([a-zA-Z][\w-]{0,20})[^<>]*>")
-"""Written in entities, it is a name to be said, as in code."""
+_TAG: Final = re.compile(r"</([a-zA-Z][\w-]{0,20})>|<([a-zA-Z][\w-]{0,20})(?:\s[a-z-]+=[^<>]*)?/?>")
+"""Written in entities or as code, it is a name to be said."""
 
 
 def _inline(text: str) -> str:
     if text.isascii() and not _MARKS.search(text):
         return text
+    for pattern, to in _BEFORE_TAGS:
+        text = pattern.sub(to, text)
+    text = without_tags(text)
     for pattern, to in _INLINE:
         text = pattern.sub(to, text)
     text = html.unescape(text)
-    return _TAG.sub(r" \1 ", text) if "<" in text else text
+    return named(_TAG.sub(r" \1\2 ", text)) if "<" in text else text
 
 
 _MARKS: Final = re.compile(r"[^\w\s.,;!?'\"-]|_|[:;=]|[xX]D")
