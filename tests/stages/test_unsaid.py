@@ -161,6 +161,17 @@ def cut(text: str) -> list[str]:
         "Go to http://a.b/c?Next=1 and a.b.c.d and 1.First and today.how.com here",
         "A 3.The and x.It there",
         "row = aiosqlite.Row is set",
+        "The end.|2020 was bad.",
+        "3 apples.|4 pears.|5 plums.",
+        "A lot.|$5 is it! |The end!|3 left.|1,000.5 then.",
+        "I went home.|it was late.|then I slept.",
+        "It rained.|she woke.|it's late",
+        "Yes.|No.|Maybe. |So",
+        "yes.|no.|maybe. |So",
+        "that is it.|yes it",
+        "See you at 5.30.|Bring wine.",
+        "Visit home.it or promise.then or main.go or v1.2.Beta or System.Out.Print here",
+        "See fig.5 and No.5 and version.2.png and RFC.2616 or Python3.5 or .5 here",
     ],
 )  # fmt: skip
 def test_a_sentence_ends_where_the_next_follows_without_a_space_or_behind_a_citation(marked: str) -> None:
@@ -170,4 +181,6 @@ def test_a_sentence_ends_where_the_next_follows_without_a_space_or_behind_a_cita
 def test_what_is_not_cut_has_a_pause() -> None:
     assert spoken("I am fine today.How are you?Fine.") == "I am fine today. How are you? Fine."
     assert spoken("Is it so?(Yes.)Then...but why") == "Is it so? Yes, Then... but why"
+    assert spoken("The end.2020 was bad.it was.") == "The end. twenty twenty was bad. it was."
+    assert spoken("See fig.5, version.2 or .5") == "See figure five, version. two or zero point five"
     assert spoken("Dr.Smith lives in St.Louis.") == "Doctor Smith lives in Saint Louis."

@@ -82,7 +82,7 @@ def _word(match: re.Match[str]) -> str:
 
 
 _TITLE: Final = re.compile(r"\b((?:Dr|Mrs?|Ms|Prof|St|Mt|Sgt|Capt|Gen|Sen|Rev)\.)(?=[A-Z][a-z])")
-_TOUCHING: Final = re.compile(r"[.!?…][)\]\"'”’»*_\[\d(“‘«]*[^\W\d_]")
+_TOUCHING: Final = re.compile(r"[.!?…][)\]\"'”’»*_\[\d(“‘«]*[^\W\d_]|[^\W\d_][)\]\"'”’»*_]*[.!?…][$€£]?\d")
 
 
 def spaced(text: str) -> str:
@@ -90,9 +90,9 @@ def spaced(text: str) -> str:
     if not _TOUCHING.search(text):
         return text
     text = _TITLE.sub(r"\1 ", text)
-    runs = []
+    runs: list[str] = []
     for run in text.split(" "):
-        while begins := unspaced_end(run):
+        while begins := unspaced_end(run, runs[-1] if runs else ""):
             runs.append(run[:begins])
             run = run[begins:]
         runs.append(run)

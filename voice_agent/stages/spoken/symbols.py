@@ -132,7 +132,7 @@ ABBREVIATIONS: Final = (
     ),
     Rule(rf"\b({_DAYS})\.(?!\w)", lambda m: _DAY_NAMES[m[1][:3]] + sentence_end(m), needs="."),
     Rule(
-        rf"\b({'|'.join(_WITH_STOP)})\.(?!\w)",
+        rf"\b({'|'.join(_WITH_STOP)})\.(?![^\W\d])",
         lambda m: _WITH_STOP[m[1]] + sentence_end(m),
         needs=".",
     ),
