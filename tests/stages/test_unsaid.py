@@ -83,6 +83,19 @@ EXAMPLES = {
         ("2,50 € and €3,20", "two euros and fifty cents and three euros and twenty cents"),
         ("10.000,50 or 3.14", "ten thousand point five zero or three point one four"),
         ("$10\u202f000 and 10\u202f000\xa0km", "ten thousand dollars and ten thousand kilometers"),
+        ("1 234 567, 3 450 or 999 999 people", "one million two hundred and thirty-four thousand five hundred and "
+         "sixty-seven, three thousand four hundred and fifty or nine hundred and ninety-nine thousand nine hundred and "
+         "ninety-nine people"),
+        ("12 345,67 €", "twelve thousand three hundred and forty-five euros and sixty-seven cents"),
+        *[(f"1{space}234 km", "one thousand two hundred and thirty-four kilometers")
+          for space in " \xa0\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"],
+        ("On May 5 300 people, at 10:05 300 more, 1 2345 and 3 45", "On May fifth three hundred people, at ten oh five "
+         "three hundred more, one two thousand three hundred and forty-five and three forty-five"),
+        ("100 200 300, then 555 123 4567", "one hundred two hundred three hundred, then five five five, one two three, "
+         "four five six seven"),
+        ("The code is 123 456.", "The code is one two three, four five six."),
+        ("Call 020 7946 0958 or (030) 1234 567.", "Call zero two zero, seven nine four six, zero nine five eight or "
+         "zero three zero, one two three four, five six seven."),
         ("in 2019 300 people", "in twenty nineteen three hundred people"),
         ("20 USD, EUR 20, USD 1,000.50", "twenty dollars, twenty euros, one thousand dollars and fifty cents"),
     ],

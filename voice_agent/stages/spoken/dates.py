@@ -87,6 +87,14 @@ def _time(match: re.Match[str]) -> str:
 PHONES: Final = (
     Rule(r"\+\d[\d ().-]{6,}\d", lambda m: f"plus {codes(m[0])}", needs="+"),
     Rule(r"(?<![\d-])(?:1[-. ])?\(?\d{3}\)?[-. ]{1,2}\d{3}[-. ]\d{4}(?![\d-])", lambda m: codes(m[0])),
+    # As in Europe, where they begin with a nought: "020 7946 0958", "(030) 1234 567".
+    Rule(
+        r"(?<![\d.,:/-])\(?\b0\d{1,4}\)?(?: \d{2,8}){1,4}(?![\d:/]|[.,-]\d)", lambda m: codes(m[0]), needs="0"
+    ),
+    Rule(
+        r"(?i)\b(code|pin|call|dial|zip|id|password|otp)( (?:is )?)(\d{3}(?: \d{2,4})+)\b(?![,.:/-]\d)",
+        lambda m: f"{m[1]}{m[2]}{codes(m[3])}",
+    ),
     Rule(r"(?<=555-)\d{4}\b|\b555(?=-\d{4}\b)", lambda m: digits(m[0]), needs="5"),
     Rule(
         r"(?i)(?<=\bcall )\d{3}\b(?!-|\s[a-z]+s\b)|(?<=\bdial )\d{3}\b(?!-)",

@@ -14,11 +14,21 @@ _INVISIBLE: Final = re.compile(
 _SPACES: Final = re.compile(r"[^\S\n]+")
 _BRACKETS: Final = str.maketrans("（）［］｛｝〔〕＊＿", "()[]{}[]*_")
 _SPACED: Final = re.compile(
-    r"(?<![\d.,])(\d{1,3})((?:[\xa0\u202f\u2007-\u200a\u066c'’_]\d{3})+)(?:,(\d{1,2}))?(?![\d'’])"
+    r"(?<![\d.,])(\d{1,3})((?:[\xa0\u2002-\u200a\u202f\u205f\u3000\u066c'’_]\d{3})+)(?:,(\d{1,2}))?(?![\d'’])"
 )
 """10 000 with a space that does not break, 10'000, 10_000: thousands as they are set in other countries and in code."""
-_ROUND: Final = re.compile(r"(?<![\d.,+-])(?<![\d)] )(\d{1,3})((?: \d{3})* 000)(?! ?\d|[.,]\d)")
-"""The same with plain spaces, where it can be nothing else: "10 000"."""
+_PLAIN: Final = re.compile(
+    r"(?<![\d.,:/+-])(?<![\d)] )([1-9]\d{0,2})((?: \d{3})+)(?:,(\d{1,2}))?(?! ?[\d(]|[.,:/-]\d|\.\w)"
+)
+"""The same with plain spaces: "1 234 567". "10 200 300" is such a number too: lists have commas."""
+_ROUND: Final = re.compile(r"[1-9]\d0(?: \d\d0){2,}")
+"""A list all the same: "100 200 300"."""
+_APART: Final = re.compile(
+    r"(?i)\b(?:january|february|march|april|may|june|july|august|september|october|november|december|chapter|page"
+    r"|part|section|step|version|day|level|season|episode|room|code|pin|number|call|dial|zip|id|password|otp)"
+    r"\s(?:is\s)?$"
+)
+"""Behind these a number stands by itself ("On May 5 300 people came"), or is read digit by digit."""
 _LAKHS: Final = re.compile(r"(?<![\d.,])\d{1,2}(?:,\d\d)+,\d{3}(?![\d,])")
 _DOTTED: Final = re.compile(r"(?<![\w.,])\d{1,3}\.\d{3}\.\d{3}(?![\w]|[.,]\d)")
 _COMMA: Final = re.compile(r"(?<![\w.,])(\d{1,3}(?:\.\d{3})+),(\d{1,2})(?!\d)")
@@ -44,7 +54,7 @@ def visible(text: str) -> str:
         text = _INVISIBLE.sub("", text).translate(_BRACKETS)
     if any(map(str.isdecimal, text)):
         text = _SPACED.sub(_thousands, text)
-        text = _ROUND.sub(lambda m: m[0].replace(" ", ","), text)
+        text = _PLAIN.sub(_plain, text)
         text = _DOTTED.sub(lambda m: m[0].replace(".", ","), text)
         text = _COMMA.sub(lambda m: m[1].replace(".", ",") + "." + m[2], text)
         text = _EUROS.sub(lambda m: m[0].replace(",", "."), text)
@@ -55,6 +65,12 @@ def visible(text: str) -> str:
 def _thousands(match: re.Match[str]) -> str:
     number = match[1] + "," + ",".join(_GROUPS.split(match[2])[1:])
     return f"{number}.{match[3]}" if match[3] else number
+
+
+def _plain(match: re.Match[str]) -> str:
+    before = match.string[max(0, match.start() - 20) : match.start()]
+    listed = _ROUND.fullmatch(match[0]) and not match[0].endswith(" 000")
+    return match[0] if listed or _APART.search(before) else _thousands(match)
 
 
 def without_strings(text: str) -> str:
