@@ -44,12 +44,14 @@ _MARKER: Final = re.compile(r"\d{1,3}|[A-Za-z]|[ivx]{1,4}")
 _CITED: Final = 120
 """Characters at the end of a text in which its citations are looked for."""
 _CITATIONS: Final = re.compile(
-    r"(?:\[\^?\d{1,3}(?:\s?[,;–-]\s?\d{1,3}){0,9}\]|【[^【】\n]{0,60}】|[¹²³⁰⁴-⁹]"
-    "|\ue200[^\ue200\ue201\n]{0,80}\ue201)+$"
+    r"(?:\[(?:\^|[#A-Za-z]{1,14}[ .:#_-]{0,3})?\d{1,3}(?:(?:\s?[,;–-]\s?|\s)\d{1,3}){0,9}"
+    r"(?:,\s?pp?\.?\s?[\d–-]{1,9})?\]"
+    r"|\[(?i:cite_start|cite_end|sources?|[ivx]{1,5})\]|【[^【】\n]{0,60}】|\s?⁽[¹²³⁰⁴-⁹]{1,3}⁾|[¹²³⁰⁴-⁹]"
+    "|(?<=\\S)\\^\\d{1,3}\\^|\ue200[^\ue200\ue201\\n]{0,80}\ue201)+$"
 )
 
-_CITATION_SIGNS: Final = frozenset("]】\ue201¹²³⁰⁴⁵⁶⁷⁸⁹")
-CITATION_ENDS: Final = "]】\ue201"
+_CITATION_SIGNS: Final = frozenset("]】\ue201¹²³⁰⁴⁵⁶⁷⁸⁹⁾^")
+CITATION_ENDS: Final = "]】\ue201⁾^"
 
 
 def without_tail(word: str) -> str:
