@@ -66,7 +66,22 @@ EXAMPLES = {
         ("*laughs softly. ", ""),
         ("Then stops.* ", ""),
         ("*nods thoughtfully, considering the question*", ""),
+        ("*he laughs at the joke and then sits down on the chair beside the window slowly* Okay.", "Okay."),
+        *[(f"{marked} Hi.", "Hi.") for marked in (
+            "【laughs】", "**(laughs)**", "**laughs*", "*laughs**", "* laughs *", "＜laughs＞", "<i>laughs</i>",
+            "-laughs-", "/laughs/", "<em>sighs deeply</em>", "[happy]", "[Excited]", "(to himself)", "(under her breath)",
+            "*beep boop*", "*typing sounds*", "*drumroll*", "*crickets chirping*", "[door creaking]",
+            "*a moment passes*", "*a long moment passes*", "*The phone rings.*", "*the door slams*",
+            "*I take a deep breath.*", "*I shake my head*")],
+        ("*waves* ok, *nods* sure", "ok, sure"),
         # Not directions.
+        ("I am [happy] or (happy). The *phone* rings. A *drumroll* please. (phone)", "I am, happy, or, happy. "
+         "The phone rings. A drumroll please, phone"),
+        ("*I think so.* *I look good.* *Time* passes. Use -l or /usr/bin/ ok", "I think so. I look good. Time passes. "
+         "Use dash l or usr slash bin ok"),
+        ("* One *two* three", "One two three."),
+        ("* 2 * 3 is six", "two times three is six."),
+        ("So he is well -known- and and/or /here", "So he is well dash known and and or here"),
         ("**bold** and *really* good. *This* is it.", "bold and really good. This is it."),
         ("the *pause* was long, she *laughs* at it, a *sigh*", "the pause was long, she laughs at it, a sigh"),
         ("Press *pause* to stop. The word *laughs* is a verb.", "Press pause to stop. The word laughs is a verb."),
@@ -189,6 +204,8 @@ def cut(text: str) -> list[str]:
         "Go to http://a.b/c?Next=1 and a.b.c.d and 1.First and today.how.com here",
         "A 3.The and x.It there",
         "row = aiosqlite.Row is set",
+        "*he laughs at the joke and then sits down on the chair beside the window slowly* Okay. |So",
+        "Hello! |*he laughs, because it is funny, and then he slowly sits down on the chair* Okay. |So",
         "The end.|2020 was bad.",
         "3 apples.|4 pears.|5 plums.",
         "A lot.|$5 is it! |The end!|3 left.|1,000.5 then.",

@@ -101,6 +101,8 @@ class Cutter:
         self._run_shielded = self._run_is_word = False
         self._parens = self._brackets = 0
         self._code = False
+        self._starred = False
+        """Within asterisks that opened in front of a small letter: what may be a stage direction is left whole."""
         self._wide = 0
         """Characters of scripts without spaces."""
 
@@ -198,6 +200,8 @@ class Cutter:
         if not self._run_is_word and char.isalnum():
             self._run_is_word = True
             self._words.append(Word(self._run, self._run_shielded))
+            if char.islower() and self._text[self._run : index] == "*":
+                self._starred |= len(self._words) == 1 or self._words[-2].end in tuple(".!?:,…")
             cut = self._word_started(char)
         elif char == "`":
             self._code = not self._code
@@ -232,7 +236,7 @@ class Cutter:
 
     @property
     def _shielded(self) -> bool:
-        return self._code or self._table or self._brackets > 0 or self._parens > 0
+        return self._code or self._table or self._starred or self._brackets > 0 or self._parens > 0
 
     def _run_ended(self, run: str, index: int) -> int | None:
         """White space at `index` ended a run of other characters."""
@@ -240,6 +244,7 @@ class Cutter:
         if self._run_is_word:
             word = self._words[-1]
             word.text = run
+            self._starred &= "*" not in run[1:]
             if self._wait is not None:
                 wait, self._wait = self._wait, None
                 if self._ends_before(wait, word):

@@ -23,7 +23,8 @@ _RULE: Final = re.compile(r"[\s|:*_=-]*")
 """A horizontal rule, the line under a heading or under a table's head."""
 _QUOTE: Final = re.compile(r"^\s*(?:>\s?)+")
 _HEADING: Final = re.compile(r"\s*#{1,6}\s+")
-_BULLET: Final = re.compile(r"\s*[-*+•‣◦▪●]\s+(?:\[[ xX]\]\s*)?")
+_BULLET: Final = re.compile(r"\s*(?:[-+•‣◦▪●]|\*(?!\s[^*\n]{3,60}\s\*(?:\s|$)))\s+(?:\[[ xX]\]\s*)?")
+_ITALIC: Final = re.compile(r"</?(?:i|em)>")
 _DEFINED: Final = re.compile(r"\s*\[[^\[\]\n]{1,60}\]:\s+<?\w{2,10}://")
 """Where a link's address is given apart from it: "[1]: http://..."."""
 _ITEM: Final = re.compile(r"\s*(?:(\d{1,3})\.|\(?(\d{1,2})\))\s+")
@@ -171,5 +172,6 @@ def _line(line: str, *, block: bool) -> Iterator[str]:
         cells = line.strip().strip("|").split("|")
         line, block = ", ".join(cell.strip() for cell in cells if cell.strip()), True
     line = spaced(without_strings(line))
-    line = _inline(without_directions(without_citations(line)))
+    line = _ITALIC.sub("*", without_citations(line)) if "<" in line else without_citations(line)
+    line = _inline(without_directions(line))
     yield _stopped(line) if block else line.strip()

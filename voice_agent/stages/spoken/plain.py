@@ -12,7 +12,7 @@ _INVISIBLE: Final = re.compile(
 )
 """Soft hyphens, joiners, directions of writing, fillers, tags."""
 _SPACES: Final = re.compile(r"[^\S\n]+")
-_BRACKETS: Final = str.maketrans("（）［］｛｝〔〕＊＿", "()[]{}[]*_")
+_BRACKETS: Final = str.maketrans("（）［］｛｝〔〕＊＿＜＞", "()[]{}[]*_<>")
 _SPACED: Final = re.compile(
     r"(?<![\d.,])(\d{1,3})((?:[\xa0\u2002-\u200a\u202f\u205f\u3000\u066c'’_]\d{3})+)(?:,(\d{1,2}))?(?![\d'’])"
 )
