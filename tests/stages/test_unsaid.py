@@ -69,9 +69,9 @@ EXAMPLES = {
         ("*he laughs at the joke and then sits down on the chair beside the window slowly* Okay.", "Okay."),
         *[(f"{marked} Hi.", "Hi.") for marked in (
             "【laughs】", "**(laughs)**", "**laughs*", "*laughs**", "* laughs *", "＜laughs＞", "<i>laughs</i>",
-            "-laughs-", "/laughs/", "<em>sighs deeply</em>", "[happy]", "[Excited]", "(to himself)", "(under her breath)",
-            "*beep boop*", "*typing sounds*", "*drumroll*", "*crickets chirping*", "[door creaking]",
-            "*a moment passes*", "*a long moment passes*", "*The phone rings.*", "*the door slams*",
+            "-laughs-", "/laughs/", "<em>sighs deeply</em>", "[happy]", "[Excited]", "(to himself)",
+            "(under her breath)", "*beep boop*", "*typing sounds*", "*drumroll*", "*crickets chirping*",
+            "[door creaking]", "*a moment passes*", "*a long moment passes*", "*The phone rings.*", "*the door slams*",
             "*I take a deep breath.*", "*I shake my head*")],
         ("*waves* ok, *nods* sure", "ok, sure"),
         # Not directions.
@@ -140,6 +140,13 @@ EXAMPLES = {
         ("DE89370400440532013000", "D E eight nine three seven zero four zero zero four four zero five three two zero "
          "one three zero zero zero"),
         ("2001:db8::1 at 14:05:30", "two zero zero one, D B eight, one at fourteen oh five and thirty seconds"),
+        ("0x1F, 0b101, 0o17 and #FF00AA, not #1 or 0xyz", "hex one F, binary one zero one, octal one seven and F F "
+         "zero zero A A, not number one or zero xyz"),
+        ("№5 and № 7", "number five and number seven"),
+        ("Well ¯\\_(ツ)_/¯ ok. ¯\\\\_(ツ)\\_/¯", "Well ok."),
+        ("(╯°□°)╯︵ ┻━┻ Hi ( ͡° ͜ʖ ͡°) ʕ•ᴥ•ʔ (^_^) T_T o_O >_< ¯", "Hi"),
+        ("It is hot (30° or 40°) and (a^b + c^b)", "It is hot, thirty degrees or forty degrees, and, a to the "
+         "power of b plus c to the power of b"),
         ("192.168.100.200", "one hundred and ninety-two dot one hundred and sixty-eight dot one hundred "
          "dot two hundred"),
         ("[link](http://", "link"),

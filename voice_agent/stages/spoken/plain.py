@@ -35,6 +35,13 @@ _COMMA: Final = re.compile(r"(?<![\w.,])(\d{1,3}(?:\.\d{3})+),(\d{1,2})(?!\d)")
 _EUROS: Final = re.compile(r"(?<![\d.,])(\d{1,4}),(\d\d)(?=\s?€)|(?<=€)(\d{1,4}),(\d\d)(?!\d)")
 _GROUPS: Final = re.compile(r"\D+")
 
+_FACE_SIGNS: Final = "°•◕ಠ□ツ´`・ω益ᴥ﹏ᵕ◉¬❛"
+_IN_FACE: Final = r"(?:(?![A-Za-z]{2}|\d)[^()ʕʔ\n]){0,6}"
+_FACES: Final = re.compile(
+    r"¯[\\_]{0,5}\(ツ\)[_\\]{0,3}/?¯?|(?<!\S)(?:\([\^>][_.o-]{0,2}[\^<]\)|>_<|[Tt]_[Tt]|[oO]_[oO])(?!\w)"
+    rf"|[(ʕ]{_IN_FACE}[{_FACE_SIGNS}]{_IN_FACE}[{_FACE_SIGNS}]{_IN_FACE}[)ʔ][╯ノﾉ]?(?:\s?︵\s?[┻━┳─]{{1,6}})?"
+)
+"""Faces and shrugs drawn with signs of many scripts."""
 _STRETCHED: Final = re.compile(r"([^\W\d_])\1{4,}")
 """A letter many times: "Nooooo"."""
 LONGEST_WORD: Final = 45
@@ -74,7 +81,8 @@ def _plain(match: re.Match[str]) -> str:
 
 
 def without_strings(text: str) -> str:
-    """`text` without hashes, keys, encoded data and endless words: they are for the screen."""
+    """`text` without drawn faces, hashes, keys, encoded data and endless words: they are for the screen."""
+    text = _FACES.sub(" ", text)
     text = _STRETCHED.sub(r"\1\1\1", text)
     if len(text) < _SHORT or max(map(len, text.split()), default=0) < _SHORT:
         return text
