@@ -47,6 +47,7 @@ EXAMPLES = {
         ("a &lt; b, a&lt;b and c&gt;d", "a is less than b, a is less than b and c is greater than d"),
         ("The <unknown> tag and <your name here> please.", "The unknown tag and your name here please."),
         ("A List<String> and Dict<str, int>.", "A List String and Dict str, int."),
+        ("if a<b then c>d: a</b>", "if a is less than b then c is greater than d: a"),
         ("<p class='x'>One</p> <BR> <odd>two</odd> </thing> <div id=a><img src='a.png' />", "One two"),
         ("<think>So</think> <prosody rate='slow'>it is</prosody>", "So it is"),
         ("Hi 🎉👍🏽 there 🇫🇷 1️⃣ ❤️!", "Hi there one!"),

@@ -34,6 +34,7 @@ EXAMPLES = {
          "And so. It is so. Yes."),
         ("So. [oai_citation:1‡a.b](https://a.b/c) And. [oai_citation:1‡a.b](https://a", "So. And."),
         ("It is so.[1", "It is so."),
+        ("It is so [source: BBC News]. [note: it is]", "It is so, note: it is"),
         ("It is so[1, 2", "It is so"),
         ("According to [1] and [2], it works.", "According to source one and source two, it works."),
         ("As [3] shows, it is in [1]. See [4].", "As source three shows, it is in source one. See source four."),
@@ -74,6 +75,7 @@ EXAMPLES = {
             "[door creaking]", "*a moment passes*", "*a long moment passes*", "*The phone rings.*", "*the door slams*",
             "*I take a deep breath.*", "*I shake my head*")],
         ("*waves* ok, *nods* sure", "ok, sure"),
+        ("*cat purrs* *meow* *dog barks loudly* Hi", "Hi"),
         # Not directions.
         ("I am [happy] or (happy). The *phone* rings. A *drumroll* please. (phone)", "I am, happy, or, happy. "
          "The phone rings. A drumroll please, phone"),

@@ -9,6 +9,7 @@ _NUMBERS: Final = r"\d{1,3}(?:(?:\s?[,;–-]\s?|\s)\d{1,3}){0,9}(?:,\s?pp?\.?\s?
 _NAMED: Final = (
     r"(?:(?:sources?|refs?|references?|cite|cites|citations?|footnotes?|notes?|web|docs?|document|index)"
     rf"[ .:#_-]{{0,3}}(?:{_NUMBERS})?|cite_(?:start|end)"
+    r"|(?:sources?|refs?|references?|cite|citations?|via):\s[^\[\]]{1,80}"
     r"|(?:citation|clarification|verification) needed|(?:when|who|which|where)\?|sic)"
 )
 _LETTERED: Final = r"(?-i:#\d{1,3}|[A-Z]\d{1,2}|[ivx]{1,5})"

@@ -31,7 +31,8 @@ _NOUNS: Final = words(
 _EFFECTS: Final = words(
     "beep beeps boop boops bzzt ding dong whoosh bang boom thud knock knocks drumroll drum rolls tada click clicks "
     "whirring whirs sounds sound noises typing keyboard crickets chirping chirp birds thunder rumbling rumble wind "
-    "rain bell bells ringing phone door creaking creaks slams bubbling sizzling static crackling buzzing buzz"
+    "rain meow woof purr moo boop bell bells ringing phone door creaking creaks slams "
+    "bubbling sizzling static crackling buzzing buzz"
 )
 """What is heard, in two words or between sentences: "crickets chirping"."""
 _MOODS: Final = words(
@@ -142,6 +143,8 @@ def is_direction(text: str, *, starred: bool, alone: bool) -> bool:
         return True
     if starred and found[0] == "i" and len(found) > 2 and found[1] in _ACTS and found[-1] in _BODY:
         return True  # "I take a deep breath"
+    if starred and alone and len(found) in (2, 3) and found[1].endswith("s") and _happens(found[1:]):
+        return True
     if len(found) < 5 and not _LOUD.isdisjoint(found) and (_KINDS | _LOUD | _PLAYS).issuperset(found):
         return True  # "soft music playing"
     if _VOICES.fullmatch(" ".join(found)):
@@ -157,6 +160,13 @@ def is_direction(text: str, *, starred: bool, alone: bool) -> bool:
         if found[0] in _ACTORS:
             found = found[1:] or found
     return _is_act(found, starred=starred, alone=alone, acted=acted)
+
+
+def _happens(found: list[str]) -> bool:
+    """Whether these words are what somebody or something does, as in "cat purrs loudly"."""
+    verb, *more = found
+    known = verb not in _NO_VERBS and _is_form(verb, _SOUNDS | _ACTS | _HAPPENS)
+    return known and all(word.endswith("ly") for word in more)
 
 
 def _is_act(found: list[str], *, starred: bool, alone: bool, acted: bool) -> bool:

@@ -34,7 +34,7 @@ def without_tags(text: str) -> str:
     if "<" not in text or ">" not in text:
         return text
     for closed in {found[1] for found in _CLOSING.finditer(text)}:
-        text = re.sub(rf"<{closed}\b[^<>]*>", " ", text)
+        text = re.sub(rf"<{closed}(?:{_ATTRIBUTE}){{0,12}}\s?>", " ", text)
     return named(TAG.sub(" ", text))
 
 
