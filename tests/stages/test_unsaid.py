@@ -123,6 +123,8 @@ EXAMPLES = {
          "three hundred more, one two thousand three hundred and forty-five and three forty-five"),
         ("100 200 300, then 555 123 4567", "one hundred two hundred three hundred, then five five five, one two three, "
          "four five six seven"),
+        ("number 123 456, DE89 3704 0044 0532 0130 00", "number one two three, four five six, D E eight nine, three "
+         "seven zero four, zero zero four four, zero five three two, zero one three zero, zero zero"),
         ("The code is 123 456.", "The code is one two three, four five six."),
         ("Call 020 7946 0958 or (030) 1234 567.", "Call zero two zero, seven nine four six, zero nine five eight or "
          "zero three zero, one two three four, five six seven."),
@@ -225,6 +227,8 @@ def cut(text: str) -> list[str]:
         "that is it.|yes it",
         "See you at 5.30.|Bring wine.",
         "Visit home.it or promise.then or main.go or v1.2.Beta or System.Out.Print here",
+        "See a.it or notion.so or t.me or config.is here",
+        "*note that it works very well, |because we all need it to work well for us today* Ok. |So",
         "See fig.5 and No.5 and version.2.png and RFC.2616 or Python3.5 or .5 here",
     ],
 )  # fmt: skip

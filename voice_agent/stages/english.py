@@ -46,9 +46,13 @@ SMALL_STARTERS: Final = words(
     "don't let's that's there's okay ok thanks please sorry would could should can did does i've we're they're"
 )
 """The same with a small letter ("today.how are you"): none of these is the end of a file or a host."""
-SMALL_HOSTS: Final = words("it is no so my me in at to am be do us as")
-"""The same where no address is spoken of ("I went home.it was late"): they name countries, too ("visit a.it")."""
-TO_ADDRESS: Final = words("visit at on to see from via by try open called using domain site website go into")
+MAY_ACT: Final = words("he she they i the a an then narrator assistant")
+"""May begin a stage direction, as what ends in -s, -ing or -ly may: "*he laughs*", "*slowly nods*"."""
+SMALL_HOSTS: Final = words("it no")
+"""The same where no address is spoken of ("I went home.it was late"): they stand for countries, too ("visit a.it")."""
+TO_ADDRESS: Final = words(
+    "visit at on to see from via by try open called using domain site website go into or"
+)
 """Behind these a word with a stop within is an address rather than two sentences."""
 CODE_NAMES: Final = words(
     "asyncio collections console datetime decimal fetch logging math node numpy os pandas pathlib random react re self "

@@ -11,7 +11,7 @@ from enum import Enum, auto
 from typing import Final
 
 from voice_agent.stages.clauses import MIN_CLAUSE_WORDS, Strength, Word, strength
-from voice_agent.stages.english import AFTER_TIME, INTERJECTIONS, STARTERS
+from voice_agent.stages.english import AFTER_TIME, INTERJECTIONS, MAY_ACT, STARTERS
 from voice_agent.stages.fences import Fence, opened
 from voice_agent.stages.scripts import is_wide
 from voice_agent.stages.stops import CITATION_ENDS, Wait, after_stop, uncited, unspaced_end
@@ -57,6 +57,11 @@ def _inside(before: str, after: str) -> Inside | None:
     if not (before.isalnum() and after.isalnum()) or is_wide(before) or is_wide(after):
         return None
     return Inside.NUMBER if before.isdigit() and after.isdigit() else Inside.WORD
+
+
+def _may_act(word: str) -> bool:
+    """Whether a stage direction may begin with `word`."""
+    return word in MAY_ACT or word.endswith(("s", "ing", "ly"))
 
 
 class Cutter:
@@ -244,7 +249,8 @@ class Cutter:
         if self._run_is_word:
             word = self._words[-1]
             word.text = run
-            self._starred &= "*" not in run[1:]
+            if self._starred and ("*" in run[1:] or (run[0] == "*" and not _may_act(word.key))):
+                self._starred = False
             if self._wait is not None:
                 wait, self._wait = self._wait, None
                 if self._ends_before(wait, word):

@@ -12,7 +12,7 @@ _NAMED: Final = (
     r"|(?:sources?|refs?|references?|cite|citations?|via):\s[^\[\]]{1,80}"
     r"|(?:citation|clarification|verification) needed|(?:when|who|which|where)\?|sic)"
 )
-_LETTERED: Final = r"(?-i:#\d{1,3}|[A-Z]\d{1,2}|[ivx]{1,5})"
+_LETTERED: Final = r"(?-i:#\d{1,3}|[A-Z]\d{1,2}|i|[ivx]{2,5})"
 """A number with a sign or a letter, or a Roman one."""
 _URL: Final = r"\([^()\s]{0,400}(?:\([^()\s]{0,100}\)[^()\s]{0,100})?(?:\)|$)"
 _IN_BRACKETS: Final = rf"\^?(?:{_NUMBERS}|{_NAMED})"
