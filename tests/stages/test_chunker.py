@@ -189,6 +189,8 @@ async def test_code_is_left_out_of_what_is_said_and_kept_in_the_text() -> None:
         ("Look:\n> ```py\n> x = 1\n\nThat is it. Yes.", "Look: Code omitted. That is it. Yes."),
         ("```py\nx = 1\n```Now go. Yes.", "Code omitted. Now go. Yes."),
         ("```py\nx = 1```\nNow go. Yes.", "Code omitted. Now go. Yes."),
+        ("Code: ```py print(1)\n```\nNow go. Yes.", "Code: Code omitted. Now go. Yes."),
+        ("So ```f()``` and ``` too\nare it. Yes.", "So f and too. are it. Yes."),
         ("~~~\nx\n~~~ And so on. Yes.", "Code omitted. And so on. Yes."),
         ("Is it ```\nx\n```. Fine.", "Is it. Code omitted. Fine."),
         ("``` And that is it. Yes.\nThen go.", "And that is it. Yes. Then go."),

@@ -8,7 +8,7 @@ _QUOTE: Final = r"\s*(?:>[ \t]?)*[ \t]*"
 _OPENS: Final = re.compile(rf"{_QUOTE}(`{{3,}}|~{{3,}})(?:[^\s`][^`\n]*|[ \t]*[^\s`]*\s*)$")
 """The marks at the start of a line, and what tells the language: one word, or words that touch the marks. Marks, a
 space and words are what closed a block that was never opened."""
-_OPENS_WITHIN: Final = re.compile(r"(?<!`)(`{3,})[ \t]*[\w+#.-]*\s*$")
+_OPENS_WITHIN: Final = re.compile(r"(?:(?<!`)(`{3,})[\w+#.-]*|(?<!\S)(`{3,})[^\s`][^`\n]*)\s*$")
 """The same behind words: "Here is code: ```python"."""
 _MARKS: Final = re.compile(r"`{3,}")
 _WORD: Final = re.compile(r"[\w+#.-]*[\w+#]$")
@@ -46,5 +46,6 @@ def opened(line: str) -> Fence | None:
         return Fence(found[1], found.start(1), ">" in line[: found.start(1)])
     found = _OPENS_WITHIN.search(line)
     if found and len(_MARKS.findall(line, 0, found.start())) % 2 == 0:
-        return Fence(found[1], found.start(1), quoted=line.lstrip().startswith(">"))
+        start = found.start(found.lastindex or 0)
+        return Fence(found[1] or found[2], start, quoted=line.lstrip().startswith(">"))
     return None
