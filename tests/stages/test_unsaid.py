@@ -26,7 +26,21 @@ EXAMPLES = {
         ("Hello \ue200cite\ue202turn0search1\ue202turn0news2\ue201 there.", "Hello there."),
         ("Hello citeturn0search1turn0search2.", "Hello."),
         ("Hello \ue200cite\ue202turn0sea", "Hello"),
+        ("It is so [citation: 2]. And [source: 3] it [Ref. 3] is [cite: 1, 2].", "It is so. And it is."),
+        ("[cite_start]It is foo.[cite: 5] [cite_start]It is bar[cite: 6, 7].[cite_end]", "It is foo. It is bar."),
+        ("It is so.[ref_1] It[#1] is [#2]. It is [S1]. And [A1] is [i].", "It is so. It is. It is. And is."),
+        ("It is so [1, p. 5]. It was [1 2] so.[3, pp. 5–6]", "It is so. It was so."),
+        ("It is so⁽¹⁾. It is so.⁽¹²⁾ It is so.^1^ And so^2^. It is so.² ³ Yes.", "It is so. It is so. It is so. "
+         "And so. It is so. Yes."),
+        ("So. [oai_citation:1‡a.b](https://a.b/c) And. [oai_citation:1‡a.b](https://a", "So. And."),
+        ("It is so.[1", "It is so."),
+        ("It is so [source: BBC News]. [note: it is]", "It is so, note: it is"),
+        ("It is so[1, 2", "It is so"),
+        ("According to [1] and [2], it works.", "According to source one and source two, it works."),
+        ("As [3] shows, it is in [1]. See [4].", "As source three shows, it is in source one. See source four."),
+        ("[1] says it, in [2] Paris.", "source one says it, in Paris."),
         # Not citations.
+        ("a[i] of list[i] and x^2^ [b]", "a, i, of list, i, and x squared, b"),
         ("The list is [1, 2, 3] and a[0] is it.", "The list is, one, two, three, and a, zero, is it."),
         ("x¹, y², 5 m², 10⁶ and sin²(x)", "x to the power of one, y squared, five square meters, "
          "ten to the power of six and sin squared, x"),
@@ -53,7 +67,23 @@ EXAMPLES = {
         ("*laughs softly. ", ""),
         ("Then stops.* ", ""),
         ("*nods thoughtfully, considering the question*", ""),
+        ("*he laughs at the joke and then sits down on the chair beside the window slowly* Okay.", "Okay."),
+        *[(f"{marked} Hi.", "Hi.") for marked in (
+            "【laughs】", "**(laughs)**", "**laughs*", "*laughs**", "* laughs *", "＜laughs＞", "<i>laughs</i>",
+            "-laughs-", "/laughs/", "<em>sighs deeply</em>", "[happy]", "[Excited]", "(to himself)",
+            "(under her breath)", "*beep boop*", "*typing sounds*", "*drumroll*", "*crickets chirping*",
+            "[door creaking]", "*a moment passes*", "*a long moment passes*", "*The phone rings.*", "*the door slams*",
+            "*I take a deep breath.*", "*I shake my head*")],
+        ("*waves* ok, *nods* sure", "ok, sure"),
+        ("*cat purrs* *meow* *dog barks loudly* Hi", "Hi"),
         # Not directions.
+        ("I am [happy] or (happy). The *phone* rings. A *drumroll* please. (phone)", "I am, happy, or, happy. "
+         "The phone rings. A drumroll please, phone"),
+        ("*I think so.* *I look good.* *Time* passes. Use -l or /usr/bin/ ok", "I think so. I look good. Time passes. "
+         "Use dash l or usr slash bin ok"),
+        ("* One *two* three", "One two three."),
+        ("* 2 * 3 is six", "two times three is six."),
+        ("So he is well -known- and and/or /here", "So he is well dash known and and or here"),
         ("**bold** and *really* good. *This* is it.", "bold and really good. This is it."),
         ("the *pause* was long, she *laughs* at it, a *sigh*", "the pause was long, she laughs at it, a sigh"),
         ("Press *pause* to stop. The word *laughs* is a verb.", "Press pause to stop. The word laughs is a verb."),
@@ -83,6 +113,21 @@ EXAMPLES = {
         ("2,50 € and €3,20", "two euros and fifty cents and three euros and twenty cents"),
         ("10.000,50 or 3.14", "ten thousand point five zero or three point one four"),
         ("$10\u202f000 and 10\u202f000\xa0km", "ten thousand dollars and ten thousand kilometers"),
+        ("1 234 567, 3 450 or 999 999 people", "one million two hundred and thirty-four thousand five hundred and "
+         "sixty-seven, three thousand four hundred and fifty or nine hundred and ninety-nine thousand nine hundred and "
+         "ninety-nine people"),
+        ("12 345,67 €", "twelve thousand three hundred and forty-five euros and sixty-seven cents"),
+        *[(f"1{space}234 km", "one thousand two hundred and thirty-four kilometers")
+          for space in " \xa0\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"],
+        ("On May 5 300 people, at 10:05 300 more, 1 2345 and 3 45", "On May fifth three hundred people, at ten oh five "
+         "three hundred more, one two thousand three hundred and forty-five and three forty-five"),
+        ("100 200 300, then 555 123 4567", "one hundred two hundred three hundred, then five five five, one two three, "
+         "four five six seven"),
+        ("number 123 456, DE89 3704 0044 0532 0130 00", "number one two three, four five six, D E eight nine, three "
+         "seven zero four, zero zero four four, zero five three two, zero one three zero, zero zero"),
+        ("The code is 123 456.", "The code is one two three, four five six."),
+        ("Call 020 7946 0958 or (030) 1234 567.", "Call zero two zero, seven nine four six, zero nine five eight or "
+         "zero three zero, one two three four, five six seven."),
         ("in 2019 300 people", "in twenty nineteen three hundred people"),
         ("20 USD, EUR 20, USD 1,000.50", "twenty dollars, twenty euros, one thousand dollars and fifty cents"),
     ],
@@ -99,6 +144,13 @@ EXAMPLES = {
         ("DE89370400440532013000", "D E eight nine three seven zero four zero zero four four zero five three two zero "
          "one three zero zero zero"),
         ("2001:db8::1 at 14:05:30", "two zero zero one, D B eight, one at fourteen oh five and thirty seconds"),
+        ("0x1F, 0b101, 0o17 and #FF00AA, not #1 or 0xyz", "hex one F, binary one zero one, octal one seven and F F "
+         "zero zero A A, not number one or zero xyz"),
+        ("№5 and № 7", "number five and number seven"),
+        ("Well ¯\\_(ツ)_/¯ ok. ¯\\\\_(ツ)\\_/¯", "Well ok."),
+        ("(╯°□°)╯︵ ┻━┻ Hi ( ͡° ͜ʖ ͡°) ʕ•ᴥ•ʔ (^_^) T_T o_O >_< ¯", "Hi"),
+        ("It is hot (30° or 40°) and (a^b + c^b)", "It is hot, thirty degrees or forty degrees, and, a to the "
+         "power of b plus c to the power of b"),
         ("192.168.100.200", "one hundred and ninety-two dot one hundred and sixty-eight dot one hundred "
          "dot two hundred"),
         ("[link](http://", "link"),
@@ -139,6 +191,8 @@ def cut(text: str) -> list[str]:
         "It is so.[1, 2] |And then.",
         "It is so【1†source】. |It is.【4:0†source.pdf】 |Yes.",
         "It is so.¹ |It is.¹² |Yes.",
+        "It is so.[cite: 5] |It is so.[ref_1] |So it is.[1, p. 5] |Yes.",
+        "It is so.⁽¹⁾ |It is so.^1^ |It is so.[1 2] |[cite_start]It is so.[cite_end] |Yes.",
         "I like it.[1]|It is good.[2] |Yes.",
         "It rained.|Tomorrow will be fine.|I think so.|The end",
         "It ended in 2024.|The next is 2025.|It is.",
@@ -161,6 +215,21 @@ def cut(text: str) -> list[str]:
         "Go to http://a.b/c?Next=1 and a.b.c.d and 1.First and today.how.com here",
         "A 3.The and x.It there",
         "row = aiosqlite.Row is set",
+        "*he laughs at the joke and then sits down on the chair beside the window slowly* Okay. |So",
+        "Hello! |*he laughs, because it is funny, and then he slowly sits down on the chair* Okay. |So",
+        "The end.|2020 was bad.",
+        "3 apples.|4 pears.|5 plums.",
+        "A lot.|$5 is it! |The end!|3 left.|1,000.5 then.",
+        "I went home.|it was late.|then I slept.",
+        "It rained.|she woke.|it's late",
+        "Yes.|No.|Maybe. |So",
+        "yes.|no.|maybe. |So",
+        "that is it.|yes it",
+        "See you at 5.30.|Bring wine.",
+        "Visit home.it or promise.then or main.go or v1.2.Beta or System.Out.Print here",
+        "See a.it or notion.so or t.me or config.is here",
+        "*note that it works very well, |because we all need it to work well for us today* Ok. |So",
+        "See fig.5 and No.5 and version.2.png and RFC.2616 or Python3.5 or .5 here",
     ],
 )  # fmt: skip
 def test_a_sentence_ends_where_the_next_follows_without_a_space_or_behind_a_citation(marked: str) -> None:
@@ -170,4 +239,6 @@ def test_a_sentence_ends_where_the_next_follows_without_a_space_or_behind_a_cita
 def test_what_is_not_cut_has_a_pause() -> None:
     assert spoken("I am fine today.How are you?Fine.") == "I am fine today. How are you? Fine."
     assert spoken("Is it so?(Yes.)Then...but why") == "Is it so? Yes, Then... but why"
+    assert spoken("The end.2020 was bad.it was.") == "The end. twenty twenty was bad. it was."
+    assert spoken("See fig.5, version.2 or .5") == "See figure five, version. two or zero point five"
     assert spoken("Dr.Smith lives in St.Louis.") == "Doctor Smith lives in Saint Louis."

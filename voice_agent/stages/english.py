@@ -41,12 +41,23 @@ UNSPACED_STARTERS: Final = STARTERS | words(
 )
 """The start of a sentence that was written without a space in front ("today.How"), whatever stands before the stop."""
 SMALL_STARTERS: Final = words(
-    "the they that these those there here how what when where why which but and you we it's i'm i'll you're"
+    "the they that these those there here how what when where why which but and you we it's i'm i'll you're "
+    "i he she his her our your their this then yes yeah maybe perhaps now however after before because also "
+    "don't let's that's there's okay ok thanks please sorry would could should can did does i've we're they're"
 )
 """The same with a small letter ("today.how are you"): none of these is the end of a file or a host."""
+MAY_ACT: Final = words("he she they i the a an then narrator assistant")
+"""May begin a stage direction, as what ends in -s, -ing or -ly may: "*he laughs*", "*slowly nods*"."""
+SMALL_HOSTS: Final = words("it no")
+"""The same where no address is spoken of ("I went home.it was late"): they stand for countries, too ("visit a.it")."""
+TO_ADDRESS: Final = words(
+    "visit at on to see from via by try open called using domain site website go into or"
+)
+"""Behind these a word with a stop within is an address rather than two sentences."""
 CODE_NAMES: Final = words(
-    "asyncio collections datetime decimal logging math node numpy os pandas pathlib random react re self "
-    "socket sys system tf threading time torch typing vue window document java javax org com net io"
+    "asyncio collections console datetime decimal fetch logging math node numpy os pandas pathlib random react re self "
+    "promise response result socket sys system tf threading time torch typing vue window document java javax "
+    "org com net io"
 )
 """In front of a stop and a capital they are the name of a module: "asyncio.Queue"."""
 AFTER_TIME: Final = words(

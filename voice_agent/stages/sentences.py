@@ -11,13 +11,13 @@ from enum import Enum, auto
 from typing import Final
 
 from voice_agent.stages.clauses import MIN_CLAUSE_WORDS, Strength, Word, strength
-from voice_agent.stages.english import AFTER_TIME, INTERJECTIONS, STARTERS
+from voice_agent.stages.english import AFTER_TIME, INTERJECTIONS, MAY_ACT, STARTERS
+from voice_agent.stages.fences import Fence, opened
 from voice_agent.stages.scripts import is_wide
 from voice_agent.stages.stops import CITATION_ENDS, Wait, after_stop, uncited, unspaced_end
 
 CJK_STOPS: Final = "。！？"
 CJK_COMMAS: Final = "，；：、"
-FENCES: Final = ("```", "~~~")
 DASHES: Final = ("-", "--", "–", "—")
 
 _BREAKS: Final = ",;:!?—–)]}/|"
@@ -59,6 +59,11 @@ def _inside(before: str, after: str) -> Inside | None:
     return Inside.NUMBER if before.isdigit() and after.isdigit() else Inside.WORD
 
 
+def _may_act(word: str) -> bool:
+    """Whether a stage direction may begin with `word`."""
+    return word in MAY_ACT or word.endswith(("s", "ing", "ly"))
+
+
 class Cutter:
     """Cuts text into pieces, character by character; what it gives does not depend on how it is fed."""
 
@@ -72,8 +77,10 @@ class Cutter:
         self._max_words = max_words
         self._given = 0
         """Words in the pieces given so far, code apart."""
-        self._fence = ""
-        """The mark that opened the code block which this text is in."""
+        self._fence: Fence | None = None
+        """What opened the code block which this text is in."""
+        self._quoted = False
+        """The code block has had a line with the sign of a quotation in front."""
         self._begin(line_start=True)
 
     def _begin(self, *, line_start: bool, before: str = "", inside: Inside | None = None) -> None:
@@ -99,6 +106,8 @@ class Cutter:
         self._run_shielded = self._run_is_word = False
         self._parens = self._brackets = 0
         self._code = False
+        self._starred = False
+        """Within asterisks that opened in front of a small letter: what may be a stage direction is left whole."""
         self._wide = 0
         """Characters of scripts without spaces."""
 
@@ -130,19 +139,20 @@ class Cutter:
 
     def _take(self, cut: int, *, forced: bool = False) -> Piece:
         """The piece up to `cut`; `forced` where it had become too long, and nothing said that it ends there."""
-        text, silent = self._text[:cut], bool(self._fence)
+        text, silent = self._text[:cut], self._fence is not None
         line = text.strip()
         piece = Piece(text, silent, self._inside or _inside(self._before, text[0]))
         run = "" if text[-1].isspace() else text.split()[-1]
         endless = len(run) == len(text) and piece.inside is Inside.WORD
         data = forced and (endless or "://" in run or run.count("/") > MANY_SLASHES)
         if self._fence:
-            if self._line_start and line.startswith(self._fence) and not line.strip(self._fence[0]):
-                self._fence = ""
+            self._quoted = self._fence.quoted and (self._quoted or line.startswith(">"))
+            closed = self._fence.closed_by(text) if self._line_start else 0
+            if closed and not text[closed:].strip():
+                self._fence = None
         else:
             self._given += sum(word.start < cut for word in self._words)
-            if self._line_start and line.startswith(FENCES):
-                self._fence = line[:3]
+            self._fence, self._quoted = opened(text), False
         line_start = text.endswith("\n") or (self._line_start and not line)
         self._begin(line_start=line_start, before=run[-1:], inside=Inside.WORD if data else None)
         return piece
@@ -163,6 +173,16 @@ class Cutter:
         """Take in the character at `index`; say where to cut, if that is certain now."""
         char = self._text[index]
         cut = None
+        if (
+            self._fence
+            and self._quoted
+            and self._line_start
+            and self._blank
+            and not (char.isspace() or char == ">")
+        ):
+            self._fence = None
+        if self._fence:
+            return self._fenced(self._fence, index)
         if char.isspace():
             if self._run is not None:
                 cut = self._run_ended(self._text[self._run : index], index)
@@ -173,9 +193,6 @@ class Cutter:
                 elif cut is None:
                     cut = index + 1
             return cut
-        if self._fence:
-            self._blank = False
-            return None
         if is_wide(char):
             self._wide += 1
         if self._blank:
@@ -188,6 +205,8 @@ class Cutter:
         if not self._run_is_word and char.isalnum():
             self._run_is_word = True
             self._words.append(Word(self._run, self._run_shielded))
+            if char.islower() and self._text[self._run : index] == "*":
+                self._starred |= len(self._words) == 1 or self._words[-2].end in tuple(".!?:,…")
             cut = self._word_started(char)
         elif char == "`":
             self._code = not self._code
@@ -205,9 +224,24 @@ class Cutter:
             cut = index + 1
         return cut
 
+    def _fenced(self, fence: Fence, index: int) -> int | None:
+        """Take in a character of a code block: a line of it is cut at its end, or where the block ends within it."""
+        char = self._text[index]
+        if char == "\n" and self._blank:
+            self._line_start = True
+            return None
+        begun, self._blank = not self._blank, self._blank and char.isspace()
+        # A mark is told from a line of code when white space, or what follows that, has come.
+        if begun and self._line_start and (char.isspace() or self._text[index - 1].isspace()):
+            line = self._text[: index + 1]
+            closed = fence.closed_by(line)
+            if closed and line[closed:].strip():
+                return index if line[closed:].strip() == char else closed
+        return index + 1 if char == "\n" else None
+
     @property
     def _shielded(self) -> bool:
-        return self._code or self._table or self._brackets > 0 or self._parens > 0
+        return self._code or self._table or self._starred or self._brackets > 0 or self._parens > 0
 
     def _run_ended(self, run: str, index: int) -> int | None:
         """White space at `index` ended a run of other characters."""
@@ -215,6 +249,8 @@ class Cutter:
         if self._run_is_word:
             word = self._words[-1]
             word.text = run
+            if self._starred and ("*" in run[1:] or (run[0] == "*" and not _may_act(word.key))):
+                self._starred = False
             if self._wait is not None:
                 wait, self._wait = self._wait, None
                 if self._ends_before(wait, word):

@@ -13,9 +13,11 @@ from voice_agent.stages.english import (
     BEFORE_NUMBER,
     CODE_NAMES,
     NEVER_LAST,
+    SMALL_HOSTS,
     SMALL_STARTERS,
     STARTERS,
     TITLES,
+    TO_ADDRESS,
     UNSPACED_STARTERS,
 )
 
@@ -42,12 +44,14 @@ _MARKER: Final = re.compile(r"\d{1,3}|[A-Za-z]|[ivx]{1,4}")
 _CITED: Final = 120
 """Characters at the end of a text in which its citations are looked for."""
 _CITATIONS: Final = re.compile(
-    r"(?:\[\^?\d{1,3}(?:\s?[,;–-]\s?\d{1,3}){0,9}\]|【[^【】\n]{0,60}】|[¹²³⁰⁴-⁹]"
-    "|\ue200[^\ue200\ue201\n]{0,80}\ue201)+$"
+    r"(?:\[(?:\^|[#A-Za-z]{1,14}[ .:#_-]{0,3})?\d{1,3}(?:(?:\s?[,;–-]\s?|\s)\d{1,3}){0,9}"
+    r"(?:,\s?pp?\.?\s?[\d–-]{1,9})?\]"
+    r"|\[(?i:cite_start|cite_end|sources?|[ivx]{1,5})\]|【[^【】\n]{0,60}】|\s?⁽[¹²³⁰⁴-⁹]{1,3}⁾|[¹²³⁰⁴-⁹]"
+    "|(?<=\\S)\\^\\d{1,3}\\^|\ue200[^\ue200\ue201\\n]{0,80}\ue201)+$"
 )
 
-_CITATION_SIGNS: Final = frozenset("]】\ue201¹²³⁰⁴⁵⁶⁷⁸⁹")
-CITATION_ENDS: Final = "]】\ue201"
+_CITATION_SIGNS: Final = frozenset("]】\ue201¹²³⁰⁴⁵⁶⁷⁸⁹⁾^")
+CITATION_ENDS: Final = "]】\ue201⁾^"
 
 
 def without_tail(word: str) -> str:
@@ -114,8 +118,14 @@ _NO_SENTENCE: Final = frozenset("/@\\=<>{}#&|`")
 _UNSPACED: Final = re.compile(
     r"(?<![^\W_])([^\W_]+)([)\]\"'”’»*_]{0,4})(\.\.\.|…|\.|[!?]{1,3})"
     r"((?:\[\^?\d{1,3}\])*)([)\]\"'”’»*_]{0,4}[(\[\"'“‘«*_]{0,4})"
-    r"([^\W\d_]+)(?:['’]([^\W\d_]+))?(?=[,;:!?)\"'”’*_…]|\.(?!\w)|-{2}|[—–]|\s|$)"
+    r"(?=([^\W\d_]+)(?:['’]([^\W\d_]+))?(?=[,;:!?)\"'”’*_…]|\.(?!\w)|\.(?=[^\W\d_])|-{2}|[—–]|\s|$))"
 )
+_UNSPACED_NUMBER: Final = re.compile(
+    r"(?<![\w./\\@=-])([^\W\d_]{2,})[)\]\"'”’»*_]{0,4}[.!?…]"
+    r"(?=[$€£]?\d[\d,]*(?:\.\d+)?%?(?:[,;:!?)\"'”’*_…—–]|\.(?!\w)|\s|$))"
+)
+"""A number after a word and a stop: "The end.2020 was bad"."""
+_RELEASES: Final = frozenset(("alpha", "beta", "final", "release", "dev", "rc", "preview"))
 _OPEN: Final = frozenset("([“‘«")
 _EITHER: Final = frozenset("\"'*_")
 _SAME: Final = {char: re.compile(f"{re.escape(char)}+") for char in _EITHER}
@@ -131,10 +141,15 @@ def unspaced_end(run: str, before: str = "") -> int:
     if before.rstrip().endswith(("=", "import", "from")):
         return 0  # code, whatever it looks like
     address = not _NO_SENTENCE.isdisjoint(run)
+    if not address and (found := _UNSPACED_NUMBER.search(run)) and _ends_before_number(found[1]):
+        earlier = unspaced_end(run[: found.end()], before)
+        return earlier or found.end()
+    named = before.rsplit(maxsplit=1)[-1:]
+    addressed = bool(named) and named[0].lower() in TO_ADDRESS
     for found in _UNSPACED.finditer(run):
         if address and not (found[3] == "." and found[6].lower() in STARTERS and found[6][1:].islower()):
             continue
-        if _unspaced(found, dots=run.count(".")):
+        if _unspaced(found, addressed=addressed):
             begins = found.start(5)
             for char, several in groupby(found[5]):
                 if char in _OPEN:
@@ -146,8 +161,13 @@ def unspaced_end(run: str, before: str = "") -> int:
     return 0
 
 
-def _unspaced(found: re.Match[str], dots: int) -> bool:
-    """Whether the stop of such a match ends a sentence."""
+def _ends_before_number(word: str) -> bool:
+    """Whether a stop between this word and a number ends a sentence: not in "No.5", "p.4", "RFC.2616"."""
+    return not word[1:].isupper() and word.lower() not in BEFORE_NUMBER | NEVER_LAST
+
+
+def _unspaced(found: re.Match[str], *, addressed: bool) -> bool:
+    """Whether the stop of such a match ends a sentence; `addressed` where it is likely to be part of an address."""
     left, closed, stop, _, _, right, rest = found.groups()
     key, known = right.lower(), left.lower()
     if stop[-1] in "!?":
@@ -168,13 +188,26 @@ def _unspaced(found: re.Match[str], dots: int) -> bool:
         )
     if left.isdigit() and found.start() == 0 and len(left) < 3:
         return False  # a list's item: "1.First"
+    more = found.string[max(found.end(6), found.end(7)) :].rstrip(".")
     if right.islower():
         # No file and no host ends in these: "today.how" is no address.
-        return dots == 1 and len(left) > 1 and left.islower() and key in SMALL_STARTERS
+        small = SMALL_STARTERS if addressed else SMALL_STARTERS | SMALL_HOSTS
+        return (
+            found.string[max(0, found.start() - 1)] != "."
+            and len(left) > 1
+            and left[1:].islower()
+            and (bool(rest) or known not in CODE_NAMES)
+            and (f"{key}'{rest}" if rest else key) in small
+            and all(part.lower() in UNSPACED_STARTERS | small for part in more.split(".") if part)
+        )
+    if more[:1] == "." and not (key in UNSPACED_STARTERS and more[1:2].isupper()):
+        return False  # "System.Out.Print"
     if not (right[1:].islower() or right in ("I", "A")):
         return False  # "ASP.NET", "Console.WriteLine"
     if key in UNSPACED_STARTERS or rest:
         return True
     if known in CODE_NAMES or known in BEFORE_NAME or known in BEFORE_NUMBER:
         return False
+    if left.isdigit():
+        return len(left) > 1 and key not in _RELEASES  # "at 5.30.Bring wine"
     return left.islower() or bool(closed)

@@ -38,7 +38,7 @@ _TYPOGRAPHY: Final = str.maketrans(
     | {"。": ".", "、": ",", "⁄": "/"}
     | dict.fromkeys("\u200b\u2060\ufeff\xad™®", "")
 )
-_KEPT: Final = frozenset("²³ºµ″…")
+_KEPT: Final = frozenset("²³ºµ″…№")
 """Signs that rules look for, and that compatibility normalization would make plain digits and letters."""
 _VULGAR: Final = re.compile(r"([¼-¾⅐-⅞])")
 _RAISED: Final = re.compile(r"[⁻⁺]?[²³⁰¹⁴-⁹]+")
@@ -91,9 +91,11 @@ def _raised(match: re.Match[str]) -> str:
     return "^" + unicodedata.normalize("NFKC", match[0]).replace("−", "-")
 
 
-def _sayable(char: str) -> bool:
-    """A letter, or a mark on one; not the selectors that make emoji of other signs."""
-    return unicodedata.category(char) in ("Mn", "Mc") and not "\ufe00" <= char <= "\ufe0f"
+def _mark(match: re.Match[str]) -> str:
+    """A mark on a letter; a space for one on nothing, and for the selectors that make emoji of other signs."""
+    char, before = match[0], match.string[match.start() - 1 : match.start()]
+    on_letter = unicodedata.category(char) in ("Mn", "Mc") and not "\ufe00" <= char <= "\ufe0f"
+    return char if on_letter and before and unicodedata.category(before)[0] in "LM" else " "
 
 
 def _strongest(match: re.Match[str]) -> str:
@@ -112,7 +114,7 @@ def _clean(text: str) -> str:
     text = _EMOJI_STOP.sub(". ", text)
     text = _CALL.sub(lambda m: "s" if m[1] == "s" else f" {m[1]} ", text)
     text = _DASH.sub(", ", text.rstrip(")]}| "))
-    text = _UNSAID.sub(lambda m: m[0] if _sayable(m[0]) else " ", text)
+    text = _UNSAID.sub(_mark, text)
     text = "".join(c for c in text if not c.isnumeric() or c.isalpha()) if not text.isascii() else text
     text = " ".join(_EDGE.sub(" ", text).split())
     text = _TOUCHING.sub(" ", _STOPS.sub(_strongest, text))

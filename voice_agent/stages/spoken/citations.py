@@ -5,11 +5,15 @@ from typing import Final
 
 from voice_agent.stages.english import words
 
-_NUMBERS: Final = r"\d{1,3}(?:\s?[,;–-]\s?\d{1,3}){0,9}"
+_NUMBERS: Final = r"\d{1,3}(?:(?:\s?[,;–-]\s?|\s)\d{1,3}){0,9}(?:,\s?pp?\.?\s?\d{1,4}(?:[–-]\d{1,4})?)?"
 _NAMED: Final = (
-    r"(?:(?:sources?|refs?|references?|cite|citations?|footnotes?|notes?|web|docs?|document)[ :#-]?\d{0,3}"
+    r"(?:(?:sources?|refs?|references?|cite|cites|citations?|footnotes?|notes?|web|docs?|document|index)"
+    rf"[ .:#_-]{{0,3}}(?:{_NUMBERS})?|cite_(?:start|end)"
+    r"|(?:sources?|refs?|references?|cite|citations?|via):\s[^\[\]]{1,80}"
     r"|(?:citation|clarification|verification) needed|(?:when|who|which|where)\?|sic)"
 )
+_LETTERED: Final = r"(?-i:#\d{1,3}|[A-Z]\d{1,2}|i|[ivx]{2,5})"
+"""A number with a sign or a letter, or a Roman one."""
 _URL: Final = r"\([^()\s]{0,400}(?:\([^()\s]{0,100}\)[^()\s]{0,100})?(?:\)|$)"
 _IN_BRACKETS: Final = rf"\^?(?:{_NUMBERS}|{_NAMED})"
 
@@ -31,11 +35,26 @@ _CITED: Final = re.compile(
     rf"|\^?\[(?i:{_IN_BRACKETS})\]{_URL}"
     rf"|\^?\[\^[^\[\]\s]{{1,40}}\]"
     rf"|\^?\[(?i:{_NAMED})\]"
+    rf"|\[oai_citation[^\[\]]{{0,200}}\](?:{_URL})?"
+    # On a single letter it is an index: "a[i]".
+    rf"|(?:(?<![^\W_])|(?<=[^\W\d_]{{2}})(?!\[[ivx]))\[{_LETTERED}\](?![\w(])"
+    r"|(?:(?<=[^\W\d_]{2})|(?<=[.,;:!?…\"”’]))\^\d{1,3}(?:,\d{1,3}){0,9}\^"
+    # The end of it has not come, or never will.
+    r"|(?:(?<=[^\W\d_]{2})|(?<=[.,;:!?…\"”’]))\[\^?(?:\d{1,3}[,;\s–-]{0,2}){1,9}$"
 )
+_NOUN: Final = re.compile(
+    r"(?i)(?<![(\w])(to|in|by|from|per|of|as|with|than|via|both|between|see|read)((?:,?(?:\s(?:and|or|&))?\s?"
+    r"\[[1-9]\d{0,2}\]){1,9})(?=\s?[,.;:!?)]|\s(?-i:[a-z])|$)"
+    r"|^\s?\[[1-9]\d{0,2}\](?=\s(?!as\b|this\b|its\b|us\b)(?-i:[a-z])+s\b)"
+)
+"""Marks that are what a sentence speaks of: "According to [1] and [2]", "[1] shows"."""
 _NUMBERED: Final = re.compile(rf"(?<!\])((?:\s?\^?\[(?!0\]){_NUMBERS}\])+)")
 _EMPTY: Final = re.compile(r"(?<=\s)\((?:[Ss]ee|cf\.?|from|[Ss]ources?:?)?\s?\)")
 """What is left of "(see [1])"."""
-_RAISED: Final = re.compile(r"(?:(?<=[^\W\d_]{3})|(?<=[.,;:!?\"”’]))[¹²³⁰⁴-⁹]{1,3}(?![\w⁻⁺^(]|\s?[a-z(]\b)")
+_RAISED: Final = re.compile(
+    r"(?:(?<=[^\W\d_]{3})|(?<=[.,;:!?\"”’]))[¹²³⁰⁴-⁹]{1,3}(?:[\s,][¹²³⁰⁴-⁹]{1,3})*(?![\w⁻⁺^(]|\s?[a-z(]\b)"
+    r"|(?<=\S)\s?⁽[¹²³⁰⁴-⁹]{1,3}⁾|^\s?[¹²³⁰⁴-⁹]{1,3}(?=\s)"
+)
 """A footnote's number, on a word or a stop. On a single letter or a unit it is a power."""
 _FUNCTIONS: Final = words("sin cos tan log exp mol ton day kWh")
 _SUP: Final = re.compile(r"(?i)<sup>\s?\[?(\d{1,3})\]?\s?</sup>")
@@ -47,12 +66,16 @@ def without_citations(text: str) -> str:
     if not _MARKS.search(text):
         return text
     text = _SUP.sub(lambda m: m[1].translate(_SUPERSCRIPT), text)
-    text = _CITED.sub("", text)
+    text = _NOUN.sub(_noun, _CITED.sub("", text))
     text = _EMPTY.sub("", _NUMBERED.sub(_numbered, text))
     return _RAISED.sub(_raised, text)
 
 
-_MARKS: Final = re.compile("[\\[【\ue200⁰¹²³⁴-⁹<]|citeturn")
+_MARKS: Final = re.compile("[\\[【\ue200⁰¹²³⁴-⁹<^⁽]|citeturn")
+
+
+def _noun(match: re.Match[str]) -> str:
+    return match[0].replace("[", "source ").replace("]", "")
 
 
 def _numbered(match: re.Match[str]) -> str:

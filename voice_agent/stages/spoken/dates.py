@@ -68,6 +68,11 @@ def sentence_end(match: re.Match[str]) -> str:
     return "" if any(map(str.isalnum, rest)) else "."
 
 
+def _spelled(match: re.Match[str]) -> str:
+    """Each sign by itself, with a pause between groups."""
+    return ", ".join(" ".join(digits(c) if c.isdecimal() else c for c in group) for group in match[0].split())
+
+
 def _half(letter: str) -> str:
     return f"{letter.upper()} M"
 
@@ -85,8 +90,17 @@ def _time(match: re.Match[str]) -> str:
 
 
 PHONES: Final = (
+    Rule(r"\b[A-Z]{2}\d\d(?: [A-Z\d]{4}){2,7}(?: [A-Z\d]{1,3})?\b", _spelled),  # an account (IBAN)
     Rule(r"\+\d[\d ().-]{6,}\d", lambda m: f"plus {codes(m[0])}", needs="+"),
     Rule(r"(?<![\d-])(?:1[-. ])?\(?\d{3}\)?[-. ]{1,2}\d{3}[-. ]\d{4}(?![\d-])", lambda m: codes(m[0])),
+    # As in Europe, where they begin with a nought: "020 7946 0958", "(030) 1234 567".
+    Rule(
+        r"(?<![\d.,:/-])\(?\b0\d{1,4}\)?(?: \d{2,8}){1,4}(?![\d:/]|[.,-]\d)", lambda m: codes(m[0]), needs="0"
+    ),
+    Rule(
+        r"(?i)\b(code|pin|number|call|dial|zip|id|password|otp)( (?:is )?)(\d{3}(?: \d{2,4})+)\b(?![,.:/-]\d)",
+        lambda m: f"{m[1]}{m[2]}{codes(m[3])}",
+    ),
     Rule(r"(?<=555-)\d{4}\b|\b555(?=-\d{4}\b)", lambda m: digits(m[0]), needs="5"),
     Rule(
         r"(?i)(?<=\bcall )\d{3}\b(?!-|\s[a-z]+s\b)|(?<=\bdial )\d{3}\b(?!-)",
@@ -105,7 +119,7 @@ DATES: Final = (
     Rule(r"\b([A-Z]{1,3})(\d{3,4}(?:-\d+)*)\b(?![,.]\d)", lambda m: f"{m[1]} {codes(m[2])}"),
     Rule(
         r"\b(?=\d*[A-Z])(?=[A-Z]*\d)[A-Z\d]{8,}\b",
-        lambda m: " ".join(digits(c) if c.isdecimal() else c for c in m[0]),
+        _spelled,
     ),
     Rule(
         r"\b(\d{4})-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])(?:T(?=\d\d:\d\d)|(?![\d-]))",

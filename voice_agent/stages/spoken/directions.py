@@ -28,6 +28,33 @@ _NOUNS: Final = words(
     "pause beat silence laughter applause music sfx crickets cheering cheers crosstalk inaudible noise "
     "blank_audio static typing footsteps breath chuckling hug hugs ahem clapping"
 )
+_EFFECTS: Final = words(
+    "beep beeps boop boops bzzt ding dong whoosh bang boom thud knock knocks drumroll drum rolls tada click clicks "
+    "whirring whirs sounds sound noises typing keyboard crickets chirping chirp birds thunder rumbling rumble wind "
+    "rain meow woof purr moo boop bell bells ringing phone door creaking creaks slams "
+    "bubbling sizzling static crackling buzzing buzz"
+)
+"""What is heard, in two words or between sentences: "crickets chirping"."""
+_MOODS: Final = words(
+    "happy sad excited angry calm cheerful curious serious sarcastic surprised nervous annoyed amused confused playful "
+    "warm friendly neutral gentle enthusiastic thoughtful worried embarrassed proud tired bored scared shocked "
+    "whispering shouting crying empathetic sympathetic hopeful"
+)
+"""Tags for a voice that would act: "[excited]"."""
+_HAPPENS: Final = words(
+    "ring buzz creak slam echo beep chime fall fade start begin stop arrive open close boil"
+)
+"""What things do: "*The phone rings.*"."""
+_BODY: Final = words(
+    "breath breaths head eyes eye hand hands arms shoulders throat chin face hair finger seat"
+)
+_MOMENT: Final = re.compile(
+    r"(?:an?|another|some|several|few|\s)*(?:(?:long|brief|short|awkward|quiet) )?"
+    r"(?:moments?|seconds?|beats?|minutes?|pause|silence|time) (?:pass(?:es)?|goes by|go by|falls|follows)"
+)
+_ASIDE: Final = re.compile(
+    r"to (?:him|her|my|your|it)self|to themselves|under (?:his|her|my|their) breath|aside"
+)
 _KINDS: Final = words(
     "a an the long short brief slight small big little deep heavy soft quiet dramatic awkward thoughtful "
     "pregnant light nervous audible faint loud gentle playful happy sad background upbeat another more"
@@ -58,7 +85,7 @@ _NO_VERBS: Final = words(
 """Words that end as a verb does, and are none."""
 _LOUD: Final = words("music laughter applause")
 _PLAYS: Final = words("playing plays fades continues in out stops")
-_MOST_WORDS: Final = 14
+_MOST_WORDS: Final = 32
 _WORD: Final = re.compile(r"[^\W\d]+(?:['’][^\W\d]+)?")
 _TIMED: Final = re.compile(
     r"(?:pause|break|silence|beat)[\s:=]{1,3}[\d.]{1,6}\s?(?:ms|s|secs?|seconds?|milliseconds?)?"
@@ -108,6 +135,16 @@ def is_direction(text: str, *, starred: bool, alone: bool) -> bool:
     rest = [word for word in dict.fromkeys(found) if word not in _KINDS]
     if len(rest) == 1 and (rest[0] in _NOUNS or rest[0] in _SOUNDS):
         return not text.endswith("!")  # "sigh", "a long pause", but "Smile!"
+    if alone and not starred and len(found) == 1 and found[0] in _MOODS:
+        return True
+    if ((alone and starred) or len(rest) > 1) and rest and (_EFFECTS | _NOUNS).issuperset(rest):
+        return not text.endswith("!")
+    if _MOMENT.fullmatch(" ".join(found)) or ((alone or not starred) and _ASIDE.fullmatch(" ".join(found))):
+        return True
+    if starred and found[0] == "i" and len(found) > 2 and found[1] in _ACTS and found[-1] in _BODY:
+        return True  # "I take a deep breath"
+    if starred and alone and len(found) in (2, 3) and found[1].endswith("s") and _happens(found[1:]):
+        return True
     if len(found) < 5 and not _LOUD.isdisjoint(found) and (_KINDS | _LOUD | _PLAYS).issuperset(found):
         return True  # "soft music playing"
     if _VOICES.fullmatch(" ".join(found)):
@@ -118,9 +155,18 @@ def is_direction(text: str, *, starred: bool, alone: bool) -> bool:
         found = found[1:]
     if starred and found[0] == "the" and len(found) > 2:
         acted, found = True, found[1 if found[1] in _ACTORS else 2 :]
+        if _is_form(found[0], _HAPPENS) and len(found) < 3:
+            return True
         if found[0] in _ACTORS:
             found = found[1:] or found
     return _is_act(found, starred=starred, alone=alone, acted=acted)
+
+
+def _happens(found: list[str]) -> bool:
+    """Whether these words are what somebody or something does, as in "cat purrs loudly"."""
+    verb, *more = found
+    known = verb not in _NO_VERBS and _is_form(verb, _SOUNDS | _ACTS | _HAPPENS)
+    return known and all(word.endswith("ly") for word in more)
 
 
 def _is_act(found: list[str], *, starred: bool, alone: bool, acted: bool) -> bool:
@@ -145,12 +191,16 @@ def _is_act(found: list[str], *, starred: bool, alone: bool, acted: bool) -> boo
 
 
 _MARKED: Final = re.compile(
-    r"(?<![*\\])\\?\*(?![*\s])([^*\n]{2,160})(?<![\\\s])\\?\*(?!\*)"
-    r"|(?<![\w_\\])\\?_(?![_\s])([^_\n]{2,160})(?<![\\\s])\\?_(?![\w_])"
-    r"|[(]([^()\n]{3,80})[)]|\[([^\[\]\n]{3,80})\](?![(\[:])|\{([^{}\n]{3,80})\}|~([^~\n]{3,40})~"
+    r"(?<![*\\])\\?\*(?![*\s])([^*\n]{2,240})(?<![\\\s])\\?\*(?!\*)"
+    r"|(?<![\w_\\])\\?_(?![_\s])([^_\n]{2,240})(?<![\\\s])\\?_(?![\w_])"
+    r"|[(]([^()\n]{3,80})[)]|\[([^\[\]\n]{3,80})\](?![(\[:])|\{([^{}\n]{3,80})\}|(?<!\w)<([^<>/=\n]{3,80})>"
+    r"|【([^【】\n]{3,80})】|(?<!\S)-(?![-\s\d])([^-\n]{3,60})(?<!\s)-(?!\S)|(?<!\S)/(?!\s)([^/\n]{3,60})(?<!\s)/(?!\S)"
+    r"|~([^~\n]{3,40})~|(?<![^\s.!?])\*\s([^*\n]{3,60})\s\*(?!\S)"
     r"|(?<![*\\])\*{2,3}(?![*\s])([^*\n]{3,40})(?<!\s)\*{2,3}|(?<![\w_])_{2,3}(?![_\s])([^_\n]{3,40})_{2,3}(?![\w_])"
+    # More on one side than on the other.
+    r"|(?<![*\\])\*{1,3}(?![*\s])([^*\n]{3,40})(?<!\s)\*{1,3}"
     # One half of a pair: the piece was cut within.
-    r"|(?<![*\\])\*(?![*\s])([^*\n]{2,160})$"
+    r"|(?<![*\\])\*(?![*\s])([^*\n]{2,240})$"
 )
 _CLOSED: Final = re.compile(r"\s?([^*\n]{2,160})(?<![*\s])\*(?!\*)[.!?]?\s?$")
 _NAMED: Final = re.compile(r"\b(?:the|an?|press)\s$", re.I)
@@ -171,14 +221,31 @@ def without_directions(text: str) -> str:
     return _MARKED.sub(_without, text)
 
 
-_SIGNS: Final = frozenset("*_([{~")
+_SIGNS: Final = frozenset("*_([{~<【-/")
 
 
 def _without(match: re.Match[str]) -> str:
-    star, line, parens, brackets, braces, tildes, bold, strong, half = match.groups()
-    starred = star or line or half or tildes or bold or strong
-    inside = starred or parens or brackets or braces
-    alone = _stands_alone(match, inside)
+    (
+        star,
+        line,
+        parens,
+        brackets,
+        braces,
+        angles,
+        lenses,
+        dashes,
+        slashes,
+        tildes,
+        loose,
+        bold,
+        strong,
+        uneven,
+        half,
+    ) = match.groups()
+    starred = star or line or half or tildes or loose or bold or strong or uneven
+    inside = starred or parens or brackets or braces or angles or lenses or dashes or slashes
+    inside = inside.strip("()[] ") if bold or strong else inside
+    alone = _stands_alone(match, inside.lower() if brackets else inside)
     if (bold or strong) and not (alone and _is_form(inside, _SOUNDS)):
         return match[0]
     if not is_direction(inside, starred=bool(starred), alone=alone):
@@ -204,6 +271,12 @@ def _belongs(match: re.Match[str], inside: str) -> bool:
     )
 
 
+def _interjects(match: re.Match[str]) -> bool:
+    """Whether an interjection with a small letter follows: "*waves* ok"."""
+    after = _WORD.search(match.string, match.end(), match.end() + 16)
+    return after is not None and after[0] in INTERJECTIONS
+
+
 def _stands_alone(match: re.Match[str], inside: str) -> bool:
     """Whether what the marks enclose begins small and stands between sentences: "Hi! *waves* How are you?"."""
     before = match.string[max(0, match.start() - 4) : match.start()].strip()
@@ -211,5 +284,5 @@ def _stands_alone(match: re.Match[str], inside: str) -> bool:
     return (
         inside[0].islower()
         and (not before or before[-1] in '.!?:…"”)]*')
-        and (not after or after[0].isupper() or not after[0].isalnum())
+        and (not after or after[0].isupper() or not after[0].isalnum() or _interjects(match))
     )

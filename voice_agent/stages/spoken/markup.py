@@ -9,25 +9,27 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
+from voice_agent.stages.fences import Fence, opened
 from voice_agent.stages.spoken.citations import without_citations
 from voice_agent.stages.spoken.directions import without_directions
 from voice_agent.stages.spoken.plain import spaced, without_strings
+from voice_agent.stages.spoken.tags import named, without_tags
 
 LONGEST: Final = 480
 """Characters of a line that are looked at at once. A longer one is taken in parts, cut at white space where there is
 any: some rules take time that grows with the square of this. A chunk is shorter."""
 CODE: Final = "Code omitted."
-_FENCE: Final = re.compile(r"\s*(```|~~~)(?!.*```)")
 _RULE: Final = re.compile(r"[\s|:*_=-]*")
 """A horizontal rule, the line under a heading or under a table's head."""
 _QUOTE: Final = re.compile(r"^\s*(?:>\s?)+")
 _HEADING: Final = re.compile(r"\s*#{1,6}\s+")
-_BULLET: Final = re.compile(r"\s*[-*+•‣◦▪●]\s+(?:\[[ xX]\]\s*)?")
+_BULLET: Final = re.compile(r"\s*(?:[-+•‣◦▪●]|\*(?!\s[^*\n]{3,60}\s\*(?:\s|$)))\s+(?:\[[ xX]\]\s*)?")
+_ITALIC: Final = re.compile(r"</?(?:i|em)>")
 _DEFINED: Final = re.compile(r"\s*\[[^\[\]\n]{1,60}\]:\s+<?\w{2,10}://")
 """Where a link's address is given apart from it: "[1]: http://..."."""
 _ITEM: Final = re.compile(r"\s*(?:(\d{1,3})\.|\(?(\d{1,2})\))\s+")
 
-_INLINE: Final = [
+_BEFORE_TAGS: Final = [
     (re.compile(pattern, re.S), to)
     for pattern, to in (
         (r"<!--.*?(?:-->|$)", ""),
@@ -36,7 +38,11 @@ _INLINE: Final = [
         (r"<(?=[^\s<>]+[@.][^\s<>])((?:https?://|mailto:)?[^\s<>]+)>", r"\1"),
         (r"<sup>\s?(st|nd|rd|th)\s?</sup>|</?su[bp]>(?=\d)|(?<=\d)</su[bp]>", r"\1"),
         (r"`</?([a-zA-Z][\w-]*)[^`<>]*>`", r"\1"),
-        (r"</?[a-zA-Z][^<>]*>", " "),
+    )
+]
+_INLINE: Final = [
+    (re.compile(pattern, re.S), to)
+    for pattern, to in (
         *[
             (
                 r"!?\[([^\[\]]*)\](?:\([^()\s]*(?:\([^()\s]*\)[^()\s]*)?(?:\s[\"'][^()]*)?\)|\[[^\[\]]*\])",
@@ -86,17 +92,20 @@ _INLINE: Final = [
 ]
 
 
-_TAG: Final = re.compile(r"</?([a-zA-Z][\w-]{0,20})[^<>]*>")
-"""Written in entities, it is a name to be said, as in code."""
+_TAG: Final = re.compile(r"</([a-zA-Z][\w-]{0,20})>|<([a-zA-Z][\w-]{0,20})(?:\s[a-z-]+=[^<>]*)?/?>")
+"""Written in entities or as code, it is a name to be said."""
 
 
 def _inline(text: str) -> str:
     if text.isascii() and not _MARKS.search(text):
         return text
+    for pattern, to in _BEFORE_TAGS:
+        text = pattern.sub(to, text)
+    text = without_tags(text)
     for pattern, to in _INLINE:
         text = pattern.sub(to, text)
     text = html.unescape(text)
-    return _TAG.sub(r" \1 ", text) if "<" in text else text
+    return named(_TAG.sub(r" \1\2 ", text)) if "<" in text else text
 
 
 _MARKS: Final = re.compile(r"[^\w\s.,;!?'\"-]|_|[:;=]|[xX]D")
@@ -125,21 +134,27 @@ def _parts(line: str) -> Iterator[str]:
 
 def prose(text: str) -> Iterator[str]:
     """The lines of `text` that can be said, free of markup; a code block becomes `CODE`. Spaces are plain ones."""
-    fence = ""
+    fence: Fence | None = None
     lines = text.split("\n")
-    for index, line in enumerate(lines):
-        mark = _FENCE.match(line)
+    for index, whole in enumerate(lines):
+        line = whole
         if fence:
-            fence = "" if mark and mark[1] == fence else fence
-            continue
-        if mark:
-            fence = mark[1]
-            yield CODE
+            closed = fence.closed_by(line + "\n")
+            if not closed:
+                continue
+            fence, line = None, line[closed:]
+        elif fence := opened(line):
+            line = line[: fence.start]
+        if not line.strip(" \t>"):
+            if fence:
+                yield CODE
             continue
         *parts, last = _parts(line)
         for part in parts:
             yield from _line(part, block=False)
-        yield from _line(last, block=index < len(lines) - 1)
+        yield from _line(last, block=fence is not None or index < len(lines) - 1)
+        if fence:
+            yield CODE
 
 
 def _line(line: str, *, block: bool) -> Iterator[str]:
@@ -157,5 +172,6 @@ def _line(line: str, *, block: bool) -> Iterator[str]:
         cells = line.strip().strip("|").split("|")
         line, block = ", ".join(cell.strip() for cell in cells if cell.strip()), True
     line = spaced(without_strings(line))
-    line = _inline(without_directions(without_citations(line)))
+    line = _ITALIC.sub("*", without_citations(line)) if "<" in line else without_citations(line)
+    line = _inline(without_directions(line))
     yield _stopped(line) if block else line.strip()

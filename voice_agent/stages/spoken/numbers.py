@@ -172,7 +172,8 @@ RULES: Final = (
     Rule(rf"(?<![\w,.$#]){_YEAR}(?![\w%]|[,.]\d)", _year_or_count),
     # What is left.
     Rule(rf"({NUMBER})([kKMT]|[mb]n|B(?=\s[a-z]))\b", lambda m: f"{number(m[1])} {SCALES[m[2]]}"),
-    Rule(r"(?<![\d])\.\d+", lambda m: number(m[0]), needs="."),
+    Rule(r"(?<=[^\W\d_])\.(?=\d)", "dot", needs="."),  # "version.2.png"
+    Rule(r"(?<!\d)\.\d+", lambda m: number(m[0]), needs="."),
     Rule(NUMBER, lambda m: number(m[0])),
 )
 """Every number that is left, once dates, times and quantities are words."""

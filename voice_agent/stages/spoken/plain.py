@@ -12,19 +12,36 @@ _INVISIBLE: Final = re.compile(
 )
 """Soft hyphens, joiners, directions of writing, fillers, tags."""
 _SPACES: Final = re.compile(r"[^\S\n]+")
-_BRACKETS: Final = str.maketrans("（）［］｛｝〔〕＊＿", "()[]{}[]*_")
+_BRACKETS: Final = str.maketrans("（）［］｛｝〔〕＊＿＜＞", "()[]{}[]*_<>")
 _SPACED: Final = re.compile(
-    r"(?<![\d.,])(\d{1,3})((?:[\xa0\u202f\u2007-\u200a\u066c'’_]\d{3})+)(?:,(\d{1,2}))?(?![\d'’])"
+    r"(?<![\d.,])(\d{1,3})((?:[\xa0\u2002-\u200a\u202f\u205f\u3000\u066c'’_]\d{3})+)(?:,(\d{1,2}))?(?![\d'’])"
 )
 """10 000 with a space that does not break, 10'000, 10_000: thousands as they are set in other countries and in code."""
-_ROUND: Final = re.compile(r"(?<![\d.,+-])(?<![\d)] )(\d{1,3})((?: \d{3})* 000)(?! ?\d|[.,]\d)")
-"""The same with plain spaces, where it can be nothing else: "10 000"."""
+_PLAIN: Final = re.compile(
+    r"(?<![\d.,:/+-])(?<![\d)] )([1-9]\d{0,2})((?: \d{3})+)(?:,(\d{1,2}))?(?! ?[\d(]|[.,:/-]\d|\.\w)"
+)
+"""The same with plain spaces: "1 234 567". "10 200 300" is such a number too: lists have commas."""
+_ROUND: Final = re.compile(r"[1-9]\d0(?: \d\d0){2,}")
+"""A list all the same: "100 200 300"."""
+_APART: Final = re.compile(
+    r"(?i)\b(?:january|february|march|april|may|june|july|august|september|october|november|december|chapter|page"
+    r"|part|section|step|version|day|level|season|episode|room|code|pin|number|call|dial|zip|id|password|otp)"
+    r"\s(?:is\s)?$"
+)
+"""Behind these a number stands by itself ("On May 5 300 people came"), or is read digit by digit."""
 _LAKHS: Final = re.compile(r"(?<![\d.,])\d{1,2}(?:,\d\d)+,\d{3}(?![\d,])")
 _DOTTED: Final = re.compile(r"(?<![\w.,])\d{1,3}\.\d{3}\.\d{3}(?![\w]|[.,]\d)")
 _COMMA: Final = re.compile(r"(?<![\w.,])(\d{1,3}(?:\.\d{3})+),(\d{1,2})(?!\d)")
 _EUROS: Final = re.compile(r"(?<![\d.,])(\d{1,4}),(\d\d)(?=\s?€)|(?<=€)(\d{1,4}),(\d\d)(?!\d)")
 _GROUPS: Final = re.compile(r"\D+")
 
+_FACE_SIGNS: Final = "°•◕ಠ□ツ´`・ω益ᴥ﹏ᵕ◉¬❛"
+_IN_FACE: Final = r"(?:(?![A-Za-z]{2}|\d)[^()ʕʔ\n]){0,6}"
+_FACES: Final = re.compile(
+    r"¯[\\_]{0,5}\(ツ\)[_\\]{0,3}/?¯?|(?<!\S)(?:\([\^>][_.o-]{0,2}[\^<]\)|>_<|[Tt]_[Tt]|[oO]_[oO])(?!\w)"
+    rf"|[(ʕ]{_IN_FACE}[{_FACE_SIGNS}]{_IN_FACE}[{_FACE_SIGNS}]{_IN_FACE}[)ʔ][╯ノﾉ]?(?:\s?︵\s?[┻━┳─]{{1,6}})?"
+)
+"""Faces and shrugs drawn with signs of many scripts."""
 _STRETCHED: Final = re.compile(r"([^\W\d_])\1{4,}")
 """A letter many times: "Nooooo"."""
 LONGEST_WORD: Final = 45
@@ -44,7 +61,7 @@ def visible(text: str) -> str:
         text = _INVISIBLE.sub("", text).translate(_BRACKETS)
     if any(map(str.isdecimal, text)):
         text = _SPACED.sub(_thousands, text)
-        text = _ROUND.sub(lambda m: m[0].replace(" ", ","), text)
+        text = _PLAIN.sub(_plain, text)
         text = _DOTTED.sub(lambda m: m[0].replace(".", ","), text)
         text = _COMMA.sub(lambda m: m[1].replace(".", ",") + "." + m[2], text)
         text = _EUROS.sub(lambda m: m[0].replace(",", "."), text)
@@ -57,8 +74,15 @@ def _thousands(match: re.Match[str]) -> str:
     return f"{number}.{match[3]}" if match[3] else number
 
 
+def _plain(match: re.Match[str]) -> str:
+    before = match.string[max(0, match.start() - 20) : match.start()]
+    listed = _ROUND.fullmatch(match[0]) and not match[0].endswith(" 000")
+    return match[0] if listed or _APART.search(before) else _thousands(match)
+
+
 def without_strings(text: str) -> str:
-    """`text` without hashes, keys, encoded data and endless words: they are for the screen."""
+    """`text` without drawn faces, hashes, keys, encoded data and endless words: they are for the screen."""
+    text = _FACES.sub(" ", text)
     text = _STRETCHED.sub(r"\1\1\1", text)
     if len(text) < _SHORT or max(map(len, text.split()), default=0) < _SHORT:
         return text
@@ -82,7 +106,7 @@ def _word(match: re.Match[str]) -> str:
 
 
 _TITLE: Final = re.compile(r"\b((?:Dr|Mrs?|Ms|Prof|St|Mt|Sgt|Capt|Gen|Sen|Rev)\.)(?=[A-Z][a-z])")
-_TOUCHING: Final = re.compile(r"[.!?…][)\]\"'”’»*_\[\d(“‘«]*[^\W\d_]")
+_TOUCHING: Final = re.compile(r"[.!?…][)\]\"'”’»*_\[\d(“‘«]*[^\W\d_]|[^\W\d_][)\]\"'”’»*_]*[.!?…][$€£]?\d")
 
 
 def spaced(text: str) -> str:
@@ -90,9 +114,9 @@ def spaced(text: str) -> str:
     if not _TOUCHING.search(text):
         return text
     text = _TITLE.sub(r"\1 ", text)
-    runs = []
+    runs: list[str] = []
     for run in text.split(" "):
-        while begins := unspaced_end(run):
+        while begins := unspaced_end(run, runs[-1] if runs else ""):
             runs.append(run[:begins])
             run = run[begins:]
         runs.append(run)

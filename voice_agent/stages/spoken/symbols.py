@@ -49,7 +49,22 @@ def _hexadecimal(match: re.Match[str]) -> str:
     )
 
 
+_BASES: Final = {"x": "hex", "b": "binary", "o": "octal"}
+
+
+def _based(match: re.Match[str]) -> str:
+    """A number as code has it, sign by sign: "0x1F" -> "hex one F", "#FF00AA" -> "F F zero ..."."""
+    base = f"{_BASES[match[1].lower()]} " if match[1] else ""
+    return base + " ".join(DIGITS[int(c)] if c.isdecimal() else c.upper() for c in match[2] or match[3])
+
+
 ADDRESSES: Final = (
+    Rule(
+        r"\b0([xXbBoO])((?<=[xX])[\da-fA-F]{1,16}|(?<=[bB])[01]{1,16}|(?<=[oO])[0-7]{1,16})\b()",
+        _based,
+        needs="0",
+    ),
+    Rule(r"()()#(?=[a-fA-F]{0,5}\d)((?=.*[a-fA-F])[\da-fA-F]{6})\b", _based, needs="#"),
     Rule(
         r"(?<![\w:])(?=[0-9a-fA-F:]{0,40}\d)[0-9a-fA-F]{0,4}(?::[0-9a-fA-F]{0,4}){2,7}(?![\w:])",
         _hexadecimal,
@@ -132,7 +147,7 @@ ABBREVIATIONS: Final = (
     ),
     Rule(rf"\b({_DAYS})\.(?!\w)", lambda m: _DAY_NAMES[m[1][:3]] + sentence_end(m), needs="."),
     Rule(
-        rf"\b({'|'.join(_WITH_STOP)})\.(?!\w)",
+        rf"\b({'|'.join(_WITH_STOP)})\.(?![^\W\d])",
         lambda m: _WITH_STOP[m[1]] + sentence_end(m),
         needs=".",
     ),
