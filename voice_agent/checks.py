@@ -7,7 +7,6 @@ is found here, where a person sees it.
 from pathlib import Path
 
 import ctranslate2
-import httpx
 from faster_whisper.tokenizer import _LANGUAGE_CODES
 
 from voice_agent.config import LlmSettings, Settings, SttSettings, TtsSettings
@@ -26,9 +25,7 @@ def check(settings: Settings, generator: Generator) -> None:
         SettingsError: one names what is not there, or what this machine can't do.
     """
     _check_transcriber(settings.stt)
-    if isinstance(generator, OpenAIGenerator):
-        _check_endpoint(generator.endpoint.url)
-    else:
+    if not isinstance(generator, OpenAIGenerator):
         _check_embedded(settings.llm)
     _check_room(settings.llm)
     if settings.tts.engine == "xtts":
@@ -51,13 +48,6 @@ def _check_transcriber(stt: SttSettings) -> None:
     if stt.compute_type and stt.compute_type not in known:
         raise SettingsError(
             f"stt.compute_type: {stt.compute_type!r} is none that the {device} here has: {', '.join(sorted(known))}"
-        )
-
-
-def _check_endpoint(url: str) -> None:
-    if httpx.URL(url).scheme not in ("http", "https"):
-        raise SettingsError(
-            f"llm.base_url: {url!r} does not begin with http:// or https://; such as http://127.0.0.1:8000/v1"
         )
 
 

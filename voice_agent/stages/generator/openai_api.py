@@ -17,6 +17,7 @@ from voice_agent.stages.generator.endpoint import HttpEndpoint
 from voice_agent.stages.generator.events import EventDecoder, NotAStreamError
 from voice_agent.stages.generator.failures import (
     FAILURES,
+    NO_ADDRESS,
     EndpointError,
     SilenceError,
     endpoint_error,
@@ -170,8 +171,10 @@ class OpenAIGenerator:
 
     async def _offered(self, until: float) -> list[str]:
         """The models of the endpoint, the likeliest first."""
-        async with self._patience("warm_up_timeout_s", "warm_up_timeout_s", until).wait(), _with_statuses():
-            page = await self._client.get("/models", cast_to=object)
+        patience = self._patience("warm_up_timeout_s", "warm_up_timeout_s", until)
+        with self.endpoint.key_kept_secret():
+            async with patience.wait(), _with_statuses():
+                page = await self._client.get("/models", cast_to=object)
         if names := offered(page):
             return names
         raise EndpointError("it lists no model")
@@ -198,6 +201,7 @@ class OpenAIGenerator:
         reply, decoder = ReplyReader(opened=self._opened), EventDecoder()
         options = self._options.body(request.max_tokens or self._settings.max_tokens)
         async with AsyncExitStack() as stack:
+            stack.enter_context(self.endpoint.key_kept_secret())
             # Also where nobody reads on: whoever hears of a thought taken back asks again at once.
             stack.callback(self._learn_from, reply)
             async with patience.wait(), _with_statuses():
@@ -266,11 +270,17 @@ class OpenAIGenerator:
 
 @asynccontextmanager
 async def _with_statuses() -> AsyncIterator[None]:
-    """An answer that is an error, in our own terms."""
+    """An answer that is an error, or leads nowhere, in our own terms."""
     try:
         yield
     except openai.APIStatusError as error:
         raise endpoint_error(error) from error
+    except NO_ADDRESS as error:
+        raise ConnectionError(f"it leads to what is no address: {_innermost(error)}") from error
+
+
+def _innermost(error: Exception) -> Exception:
+    return _innermost(error.exceptions[0]) if isinstance(error, ExceptionGroup) else error
 
 
 async def _farewell(pieces: AsyncIterator[bytes], decoder: EventDecoder, reply: ReplyReader) -> None:
