@@ -4,6 +4,7 @@ The service tries an engine again that could not be started, for an endpoint may
 is found here, where a person sees it.
 """
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import ctranslate2
@@ -16,6 +17,7 @@ from voice_agent.errors import SettingsError
 from voice_agent.models import catalog
 from voice_agent.stages.generator import Generator
 from voice_agent.stages.generator.openai_api import OpenAIGenerator
+from voice_agent.stages.transcriber.weights import check_name
 
 
 def check(settings: Settings, generator: Generator) -> None:
@@ -24,6 +26,7 @@ def check(settings: Settings, generator: Generator) -> None:
     Raises:
         SettingsError: one names what is not there, or what this machine can't do.
     """
+    check_name(settings.stt.model)
     _check_transcriber(settings.stt)
     if not isinstance(generator, OpenAIGenerator):
         _check_embedded(settings.llm)
@@ -79,6 +82,10 @@ def _check_embedded(llm: LlmSettings) -> None:
 
 
 def _check_xtts(tts: TtsSettings) -> None:
+    if find_spec("TTS") is None:
+        raise SettingsError(
+            "tts.engine is xtts, but Coqui TTS is not installed: run `make xtts`, or set it to piper or kokoro"
+        )
     if tts.checkpoint and not tts.checkpoint.expanduser().is_dir():
         raise SettingsError(f"tts.checkpoint: {tts.checkpoint}: no such folder")
     if tts.speaker_wav and not tts.speaker_wav.expanduser().is_file():
