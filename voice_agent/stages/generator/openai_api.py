@@ -28,7 +28,7 @@ from voice_agent.stages.generator.offered import offered
 from voice_agent.stages.generator.options import Options
 from voice_agent.stages.generator.patience import Patience
 from voice_agent.stages.generator.reply import ReplyReader, is_output
-from voice_agent.stages.generator.request import Message, Request, body
+from voice_agent.stages.generator.request import Message, Request, body, without_system_role
 
 log = logging.getLogger(__name__)
 
@@ -199,6 +199,8 @@ class OpenAIGenerator:
     ) -> AsyncGenerator[Delta, None]:
         """One request, and its reply."""
         reply, decoder = ReplyReader(opened=self._opened), EventDecoder()
+        if not self._options.system_role:
+            request = without_system_role(request)
         options = self._options.body(request.max_tokens or self._settings.max_tokens)
         async with AsyncExitStack() as stack:
             stack.enter_context(self.endpoint.key_kept_secret())
