@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from itertools import count
@@ -55,6 +56,9 @@ MODELS_TRIED: Final = 4
 FAREWELL_S: Final = 0.1
 """For what comes behind the reply: its usage, and the end of the stream, with which the connection can be used
 again. They come with the last token or are not waited for; 0.1 s is what the `openai` client takes too."""
+GOES_ON_S: Final = 1.0
+"""The same where text came after the end was told: some proxies tell it with each piece. Twice the time between
+two words of a model as slow as speech."""
 CLOSE_S: Final = 2.0
 """For closing connections."""
 SLOW_START_S: Final = 10.0
@@ -198,6 +202,7 @@ class OpenAIGenerator:
         self, request: Request, extra: Mapping[str, Any], patience: Patience
     ) -> AsyncGenerator[Delta, None]:
         """One request, and its reply."""
+        clock = asyncio.get_running_loop().time
         reply, decoder = ReplyReader(opened=self._opened), EventDecoder()
         if not self._options.system_role:
             request = without_system_role(request)
@@ -216,10 +221,9 @@ class OpenAIGenerator:
                     )
                 )
             pieces = await stack.enter_async_context(aclosing(response.http_response.aiter_bytes()))
-            ended = False
-            while not (reply.over or ended):
-                async with patience.wait():
-                    piece = await anext(pieces, None)
+            ended, known, leave_at = False, (0, False), math.inf
+            while not ended:
+                piece = await _piece(pieces, patience, leave_at)
                 ended = piece is None
                 try:
                     for document in decoder.end() if piece is None else decoder.feed(piece):
@@ -229,10 +233,14 @@ class OpenAIGenerator:
                 except NotAStreamError:
                     if not reply.over:
                         raise
+                    ended = True
+                if not reply.over:
+                    leave_at = math.inf
+                elif leave_at == math.inf or known != (reply.ends, reply.closed):
+                    leave_at = clock() + (FAREWELL_S if reply.ends <= 1 or reply.closed else GOES_ON_S)
+                known = reply.ends, reply.closed
             for delta in reply.end_of_stream():
                 yield delta
-            if not ended:
-                await _farewell(pieces, decoder, reply)
         yield reply.finish()
 
     def _learn_from(self, reply: ReplyReader) -> None:
@@ -285,10 +293,13 @@ def _innermost(error: Exception) -> Exception:
     return _innermost(error.exceptions[0]) if isinstance(error, ExceptionGroup) else error
 
 
-async def _farewell(pieces: AsyncIterator[bytes], decoder: EventDecoder, reply: ReplyReader) -> None:
-    """Read what comes behind the reply, if it comes at once."""
-    with suppress(*FAILURES):  # whatever it is, the reply is whole
-        async with asyncio.timeout(FAREWELL_S):
-            async for piece in pieces:
-                for document in decoder.feed(piece):
-                    reply.feed(document)
+async def _piece(pieces: AsyncIterator[bytes], patience: Patience, leave_at: float) -> bytes | None:
+    """The next bytes of a body, None where no more come; of a reply that seems to be over until `leave_at` only."""
+    if leave_at == math.inf:
+        async with patience.wait():
+            return await anext(pieces, None)
+    if asyncio.get_running_loop().time() < leave_at:
+        with suppress(*FAILURES):  # whatever it is, the reply is whole
+            async with asyncio.timeout_at(leave_at):
+                return await anext(pieces, None)
+    return None
