@@ -129,6 +129,7 @@ MENTIONS = [
     "Hermes uses <tool_call> for it. It is a tag.",
     "The tag &lt;think&gt; opens it. That is all.",
     "Gemma ends with <end_of_turn> each time. That is all.",
+    "It struck a word. <s>Old</s> is gone now.",
     "It goes like this.\n<think> comes first. Then the answer follows.",
 ]
 
@@ -145,6 +146,26 @@ def test_the_marks_of_a_thought_may_be_mentioned_after_it() -> None:
         answer = read(pieces, opened=True)
         assert (answer.text, answer.thought) == ("You close it with </think> at its end.", "thoughts")
         assert Retract() not in answer.deltas
+
+
+@pytest.mark.parametrize(
+    "thought", ["The user quotes `</think>`. So", "They ask of `<think>`.", "A stray ` is here."]
+)
+def test_a_mark_mentioned_in_the_code_of_a_thought_is_part_of_it(thought: str) -> None:
+    for pieces in ([text := f"<think>{thought}</think>Hello."], list(text)):
+        answer = read(pieces)
+        assert (answer.text, answer.thought, answer.retracted) == ("Hello.", thought, "")
+
+
+@pytest.mark.parametrize("thought", ["So I greet", "So I greet \U0001f60a", "So I greet:"])
+def test_a_closing_mark_at_the_end_of_a_line_ends_a_thought_without_a_full_stop(thought: str) -> None:
+    for pieces in ([text := f"{thought}</think>\n\nHello."], list(text)):
+        answer = read(pieces)
+        assert (answer.text, answer.retracted) == ("Hello.", thought)
+
+
+def test_the_shell_of_an_answer_is_not_said() -> None:
+    assert read(["I say: <answer>Hello.</answer>"]).text == "I say: Hello."
 
 
 def test_a_reply_is_taken_back_once() -> None:

@@ -124,7 +124,11 @@ def mark_of(marker: str) -> Mark:
 
 
 def is_mentionable(marker: str) -> bool:
-    """Whether people write `marker` too: of those within `<|` and `|>` each is a token of its own to a model."""
+    """Whether people write `marker` too: of those within `<|` and `|>` each is a token of its own to a model, and
+    what the answer stands within, or holds nothing, is no loss.
+    """
+    if tag := _ONE_TAG.fullmatch(marker.lower()):
+        return _of_tag(tag) is not Mark.NOTHING
     return not re.fullmatch(_DELIMITED, marker)
 
 

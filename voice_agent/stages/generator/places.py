@@ -17,9 +17,12 @@ class Place:
         """The first characters of the line, and the last, white space left out."""
         self._ticks = 0
         self._fenced = False
+        self.after = ""
+        """The last character, white space too."""
 
     def feed(self, text: str) -> None:
         """Go on behind `text`."""
+        self.after = text[-1:] or self.after
         first, *more = text.split("\n")
         self._go_on(first)
         for line in more:
@@ -30,9 +33,12 @@ class Place:
     @property
     def amid(self) -> bool:
         """Whether it is in the midst of a sentence, or within backticks."""
-        if self._fenced or self._ticks % 2:
-            return True
-        return bool(self._last) and not _SENTENCE_END.search(self._last)
+        return self.in_code or (bool(self._last) and not _SENTENCE_END.search(self._last))
+
+    @property
+    def in_code(self) -> bool:
+        """Whether it is within backticks."""
+        return self._fenced or bool(self._ticks % 2)
 
     def _go_on(self, text: str) -> None:
         self._ticks += text.count("`")

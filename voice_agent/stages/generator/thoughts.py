@@ -96,8 +96,19 @@ class ThoughtFilter:
             if not text.strip():
                 self._mentioned = mentioned + text
                 return
-            if mark_of(mentioned.strip()) is Mark.ASIDE and text.lstrip().startswith(("{", "[")):
-                self._marked(Mark.ASIDE, mentioned, deltas)  # it is a call, though amid a sentence
+            mark, white = mark_of(mentioned.strip()), (mentioned + text)[len(mentioned.rstrip()) :]
+            white = white[: len(white) - len(white.lstrip())]
+            if mark is Mark.ASIDE and text.lstrip().startswith(("{", "[")):
+                self._marked(mark, mentioned, deltas)  # it is a call, though amid a sentence
+            elif (
+                mark is Mark.ANSWER
+                and "\n" in white
+                and not (self._place.in_code or self._place.after.isspace())
+            ):
+                self._marked(
+                    mark, mentioned, deltas
+                )  # the end of a line that it is written to without a space
+                self._place = Place()
             else:
                 text = mentioned + text
         if not text:
@@ -140,10 +151,18 @@ class ThoughtFilter:
             self._place = Place()
 
     def _is_mentioned(self, marker: str, mark: Mark) -> bool:
-        if not self._place.amid or self._reading == "header" or not is_mentionable(marker):
+        if self._reading == "header" or not is_mentionable(marker):
             return False
-        closes = {"thought": (Mark.THOUGHT, Mark.ANSWER), "aside": (Mark.ASIDE_OVER, Mark.ANSWER)}
-        return mark not in closes.get(self._reading, ())
+        match mark, self._reading:
+            case Mark.THOUGHT, "thought":
+                return self._place.in_code
+            case Mark.ANSWER, "thought":  # a stray backtick must not keep the answer back
+                return self._place.in_code and self._place.after == "`"
+            case ((Mark.ANSWER | Mark.ASIDE_OVER), "aside"):
+                return False
+            case Mark.NOTHING, "text" if self._said and not self._retract:
+                return True  # it is a special token only where a reply begins
+        return self._place.amid
 
     def _marked(self, mark: Mark, marker: str, deltas: list[Delta]) -> None:
         match mark:
