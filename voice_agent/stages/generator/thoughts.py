@@ -96,21 +96,13 @@ class ThoughtFilter:
             if not text.strip():
                 self._mentioned = mentioned + text
                 return
-            mark, white = mark_of(mentioned.strip()), (mentioned + text)[len(mentioned.rstrip()) :]
-            white = white[: len(white) - len(white.lstrip())]
-            if mark is Mark.ASIDE and text.lstrip().startswith(("{", "[")):
-                self._marked(mark, mentioned, deltas)  # it is a call, though amid a sentence
-            elif (
-                mark is Mark.ANSWER
-                and "\n" in white
-                and not (self._place.in_code or self._place.after.isspace())
-            ):
-                self._marked(
-                    mark, mentioned, deltas
-                )  # the end of a line that it is written to without a space
+            marker = mentioned.rstrip()
+            text, mark = mentioned[len(marker) :] + text, mark_of(marker)
+            if self._acts_yet(mark, text):
+                self._marked(mark, marker, deltas)
                 self._place = Place()
             else:
-                text = mentioned + text
+                text = marker + text
         if not text:
             return
         self._place.feed(text)
@@ -163,6 +155,13 @@ class ThoughtFilter:
             case Mark.NOTHING, "text" if self._said and not self._retract:
                 return True  # it is a special token only where a reply begins
         return self._place.amid
+
+    def _acts_yet(self, mark: Mark, text: str) -> bool:
+        """Whether a marker amid a sentence is one, for `text` follows it: a call, or a new line after a thought."""
+        if mark is Mark.ASIDE:
+            return text.lstrip().startswith(("{", "["))
+        new_line = "\n" in text[: len(text) - len(text.lstrip())]
+        return mark is Mark.ANSWER and new_line and not (self._place.in_code or self._place.after.isspace())
 
     def _marked(self, mark: Mark, marker: str, deltas: list[Delta]) -> None:
         match mark:
