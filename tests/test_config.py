@@ -100,6 +100,14 @@ def test_white_space_around_a_value_is_none_of_it(monkeypatch: pytest.MonkeyPatc
         {"VOICE_AGENT_LLM__EXTRA_BODY__REASONING_EFFORT": "none", "VOICE_AGENT_LLM__EXTRA_BODY__TOP_K": "20"},
         {"VOICE_AGENT_LLM": '{"extra_body": {"reasoning_effort": "none", "top_k": 20}}'},
         {
+            "VOICE_AGENT_LLM__EXTRA_BODY": '{"reasoning_effort": "none"}',
+            "VOICE_AGENT_LLM__EXTRA_BODY__TOP_K": "20",
+        },
+        {
+            "VOICE_AGENT_LLM": " ",
+            "VOICE_AGENT_LLM__EXTRA_BODY": '{"reasoning_effort": "none", "top_k": 20}',
+        },
+        {
             "VOICE_AGENT_LLM__EXTRA_BODY__TOP_K": "20",
             "VOICE_AGENT_LLM": '{"extra_body": {"reasoning_effort": "none", "top_k": 1}}',
         },
@@ -235,6 +243,17 @@ def test_a_wrong_variable_is_named_with_what_is_allowed(
 def test_a_wrong_file_is_named_with_what_is_allowed(tmp_path: Path, toml: str, said: str) -> None:
     (tmp_path / "voice-agent.toml").write_text(toml)
     with pytest.raises(SettingsError, match=said):
+        load_settings()
+
+
+@pytest.mark.parametrize("value", ["x", "3", "[1]", '"x"', "{"])
+def test_a_section_that_is_a_plain_value_is_refused_also_beside_settings_of_it(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    monkeypatch.setenv("VOICE_AGENT_LLM", value)
+    monkeypatch.setenv("VOICE_AGENT_LLM__MODEL", "m")
+    monkeypatch.setenv("VOICE_AGENT_LLM__EXTRA_BODY__TOP_K", "20")
+    with pytest.raises(SettingsError, match=r"llm \(VOICE_AGENT_LLM\): .*JSON"):
         load_settings()
 
 

@@ -4,10 +4,10 @@ The service tries an engine again that could not be started, for an endpoint may
 is found here, where a person sees it.
 """
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import ctranslate2
-import httpx
 from faster_whisper.tokenizer import _LANGUAGE_CODES
 
 from voice_agent.config import LlmSettings, Settings, SttSettings, TtsSettings
@@ -17,6 +17,7 @@ from voice_agent.errors import SettingsError
 from voice_agent.models import catalog
 from voice_agent.stages.generator import Generator
 from voice_agent.stages.generator.openai_api import OpenAIGenerator
+from voice_agent.stages.transcriber.weights import check_name
 
 
 def check(settings: Settings, generator: Generator) -> None:
@@ -25,10 +26,9 @@ def check(settings: Settings, generator: Generator) -> None:
     Raises:
         SettingsError: one names what is not there, or what this machine can't do.
     """
+    check_name(settings.stt.model)
     _check_transcriber(settings.stt)
-    if isinstance(generator, OpenAIGenerator):
-        _check_endpoint(generator.endpoint.url)
-    else:
+    if not isinstance(generator, OpenAIGenerator):
         _check_embedded(settings.llm)
     _check_room(settings.llm)
     if settings.tts.engine == "xtts":
@@ -51,13 +51,6 @@ def _check_transcriber(stt: SttSettings) -> None:
     if stt.compute_type and stt.compute_type not in known:
         raise SettingsError(
             f"stt.compute_type: {stt.compute_type!r} is none that the {device} here has: {', '.join(sorted(known))}"
-        )
-
-
-def _check_endpoint(url: str) -> None:
-    if httpx.URL(url).scheme not in ("http", "https"):
-        raise SettingsError(
-            f"llm.base_url: {url!r} does not begin with http:// or https://; such as http://127.0.0.1:8000/v1"
         )
 
 
@@ -89,6 +82,10 @@ def _check_embedded(llm: LlmSettings) -> None:
 
 
 def _check_xtts(tts: TtsSettings) -> None:
+    if find_spec("TTS") is None:
+        raise SettingsError(
+            "tts.engine is xtts, but Coqui TTS is not installed: run `make xtts`, or set it to piper or kokoro"
+        )
     if tts.checkpoint and not tts.checkpoint.expanduser().is_dir():
         raise SettingsError(f"tts.checkpoint: {tts.checkpoint}: no such folder")
     if tts.speaker_wav and not tts.speaker_wav.expanduser().is_file():

@@ -35,7 +35,9 @@ app = typer.Typer(
 app.add_typer(models_app, name="models")
 app.add_typer(lab_app, name="lab")
 
-_errors = Console(stderr=True)
+_errors = Console(
+    stderr=True, soft_wrap=True
+)  # a terminal breaks lines itself; a log or a pipe should not get any
 
 
 @app.command()

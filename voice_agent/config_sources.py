@@ -109,14 +109,24 @@ def from_environment(variables: Mapping[str, str]) -> dict[str, Any]:
         if rest == name.upper() or name.upper() == CONFIG_VARIABLE or _of_a_container(rest, value):
             continue
         *above, last = rest.lower().split("__")
-        branch = tree
+        branch: object = tree
         for level in above:
-            if not isinstance(branch.get(level), dict):
-                branch[level] = {}
-            branch = branch[level]
-        # A section, or a key of one that holds more (llm.extra_body): JSON, where it is JSON.
-        branch[last] = value if len(above) == 1 else as_json(value)
+            branch = _branch(branch, level)
+        if isinstance(branch, dict):
+            # A section, or a key of one that holds more (llm.extra_body): JSON, where it is JSON.
+            branch[last] = value if len(above) == 1 else as_json(value)
     return tree
+
+
+def _branch(tree: object, level: str) -> object:
+    """What `tree` has at `level`, where values can be put; or what else stands there, which is refused by name."""
+    if not isinstance(tree, dict):
+        return tree
+    there = tree.get(level)
+    if isinstance(there, str):
+        there = as_json(there) if there.strip() else None
+    tree[level] = {} if there is None else there
+    return tree[level]
 
 
 def as_json(text: str) -> object:

@@ -1,6 +1,5 @@
 """`voice-agent doctor`: what this machine has, and what to do about what is missing."""
 
-import importlib.util
 import os
 import platform
 from collections.abc import Iterator
@@ -115,8 +114,6 @@ def _voice(settings: Settings) -> Finding:
     """The chosen synthesizer."""
     if settings.tts.engine != "xtts":
         return Finding("voice", "ok", settings.tts.engine)
-    if importlib.util.find_spec("TTS") is None:
-        return Finding("voice", "missing", "xtts, but Coqui TTS is not installed", "Run `make xtts`.")
     return Finding("voice", "ok", f"xtts, Coqui TTS {version('coqui-tts')} (weights: non-commercial licence)")
 
 

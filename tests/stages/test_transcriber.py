@@ -276,11 +276,9 @@ def test_an_unknown_model_is_refused_with_what_is_known() -> None:
         FasterWhisper(SttSettings(model="huge"), ModelsSettings())
 
 
-async def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
-    engine = FasterWhisper(SttSettings(model=str(tmp_path)), ModelsSettings())
+def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"has no model\.bin"):
-        await engine.start()
-    await engine.close()
+        FasterWhisper(SttSettings(model=str(tmp_path)), ModelsSettings())
 
 
 async def test_a_model_that_cannot_be_fetched_is_a_weights_error(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
 """uvicorn's WebSocket with a real client at its other end."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from socket import create_server
 
 import pytest
@@ -183,3 +184,30 @@ async def test_audio_is_not_compressed() -> None:
     async with connected(serve) as client:
         assert not client.protocol.extensions
         await client.send("done")
+
+
+@pytest.mark.parametrize("pieces", [(b"\xff\xfe",), (b"Hi \xe2\x82", b"\xff")])
+async def test_text_that_is_none_closes_the_connection_and_is_one_line_in_the_log(
+    pieces: tuple[bytes, ...], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def serve(socket: WebSocket) -> None:
+        with suppress(WebSocketDisconnect):
+            await receive(socket)
+
+    async with connected(serve) as client, asyncio.timeout(10):
+        await client.send(pieces[0] if len(pieces) == 1 else pieces, text=True)
+        await client.wait_closed()
+        assert client.close_code == 1007
+    told = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert [(record.name, record.exc_info) for record in told] == [(websocket.__name__, None)]
+
+
+async def test_text_may_be_cut_within_a_character() -> None:
+    got = asyncio.Queue[str | bytes]()
+
+    async def serve(socket: WebSocket) -> None:
+        got.put_nowait(await receive(socket))
+
+    async with connected(serve) as client, asyncio.timeout(10):
+        await client.send((b"2 \xe2\x82", b"\xac"), text=True)
+        assert await got.get() == "2 €"

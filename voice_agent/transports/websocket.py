@@ -8,6 +8,7 @@ reads does not do: here it has `LINGER_S` for that.
 """
 
 import asyncio
+import logging
 import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -16,10 +17,13 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 from starlette.types import Message
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import CloseCode
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGIReceiveEvent, ASGISendEvent
     from websockets.http11 import Request
+
+log = logging.getLogger(__name__)
 
 REST_S: Final = 0.25
 """How long what comes may wait when nobody is in a hurry. Of a word that lasts 190 ms or more only the news that
@@ -104,6 +108,16 @@ class Protocol(WebSocketsSansIOProtocol):
         super().keepalive_timeout()
         self.transport.abort()
 
+    def send_receive_event_to_app(self) -> None:
+        """See uvicorn. Text that is none gets a line in the log, where uvicorn writes a traceback."""
+        if self.curr_msg_data_type == "text" and not self.close_sent and not _is_utf8(b"".join(self.frames)):
+            log.warning("a client sent text that is not UTF-8: its connection is closed")
+            self.frames = []
+            self.conn.send_close(CloseCode.INVALID_DATA, "text is not UTF-8")
+            self.handle_parser_exception()
+            return
+        super().send_receive_event_to_app()
+
     def handle_ping(self) -> None:
         """See uvicorn. A client that does not read gets no pongs: they would be kept without bound."""
         if self.writable.is_set():
@@ -166,3 +180,11 @@ class Protocol(WebSocketsSansIOProtocol):
         if self.read_paused and self.queue.empty():
             self.read_paused = False
             self.transport.resume_reading()
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -2,12 +2,15 @@
 
 import asyncio
 import logging
+import traceback
 from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.requests import Request
+from starlette.responses import Response
 
-from tests.stages.generator.serving import HELLO, asking, reply, says, serving
+from tests.stages.generator.serving import HELLO, answers, asking, data, refuses, reply, says, serving
 from voice_agent.config import LlmSettings, ModelsSettings, Settings
 from voice_agent.doctor import examine
 from voice_agent.engines import build_generator
@@ -183,7 +186,7 @@ async def test_other_hosts_are_reached_through_the_proxy(monkeypatch: pytest.Mon
         port = server.sockets[0].getsockname()[1]
         monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{port}")
         generator = built(base_url="http://llm.invalid/v1", model="m")
-        with pytest.raises(StageError, match="can't reach"):
+        with pytest.raises(StageError, match=r"can't reach"):
             await generator.start()
         await generator.close()
     assert asked[0].startswith(b"POST http://llm.invalid/v1/chat/completions")
@@ -194,3 +197,74 @@ def test_a_proxy_that_can_not_be_used_is_named(proxy: str, monkeypatch: pytest.M
     monkeypatch.setenv("ALL_PROXY", proxy)
     with pytest.raises(SettingsError, match=r"ALL_PROXY.*NO_PROXY"):
         built(base_url="http://llm.invalid/v1")
+
+
+@pytest.mark.parametrize("by", ["llm.base_url", "OPENAI_BASE_URL"])
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        *((f"http://127.0.0.1:{port}/v1", "port") for port in ("99999", "65536", "-1", "0")),
+        *((url, "no host") for url in ("http://", "http:///v1", "http://:4100/v1", "https://./v1")),
+        *(
+            (url, "white space|no URL")
+            for url in ("http://a b/v1", "http://a/v 1", "http://a\tb/v1", "http://a\nb")
+        ),
+        *((url, "http://") for url in ("localhost:11434", "127.0.0.1:8000/v1", "ftp://host/v1")),
+        ("http://me:secret@host:99999/v1", "port"),
+    ],
+)
+def test_a_base_url_that_cannot_work_is_named(
+    monkeypatch: pytest.MonkeyPatch, by: str, url: str, said: str
+) -> None:
+    if by == "OPENAI_BASE_URL":
+        monkeypatch.setenv(by, url)
+    with pytest.raises(SettingsError, match=rf"^{by}: .*({said})") as caught:
+        built(**({"base_url": url} if by == "llm.base_url" else {}))
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("by", ["llm.api_key", "OPENAI_API_KEY"])
+@pytest.mark.parametrize(
+    "key", ["sk-secret\nx", "sk-secret\rx", "sk-secret\x00", "sk-secret\x7f", "sk-secrét"]
+)
+def test_a_key_that_no_header_can_carry_is_named_and_not_repeated(
+    monkeypatch: pytest.MonkeyPatch, by: str, key: str
+) -> None:
+    if by == "OPENAI_API_KEY":
+        monkeypatch.setattr("os.environ", {by: key})
+    with pytest.raises(SettingsError, match=rf"^{by}: ") as caught:
+        built(**({"api_key": key} if by == "llm.api_key" else {}))
+    assert "sec" not in str(caught.value)
+
+
+async def test_no_error_repeats_the_key(caplog: pytest.LogCaptureFixture) -> None:
+    key = "sk-a-secret"
+    refusals = {
+        "status": refuses(401, f"Incorrect API key provided: {key}"),
+        "passing": refuses(503, f"no room for {key}"),
+        "no JSON": answers(f"data: {key}\n\n"),
+        "in the stream": answers("Hi", data({"error": {"message": f"{key} is used up"}})),
+    }
+    for handler in refusals.values():
+        async with serving(handler) as endpoint, asking(endpoint, api_key=key, retries=1) as generator:
+            with pytest.raises(StageError) as caught:
+                await reply(generator.stream(HELLO))
+            assert key not in "".join(traceback.format_exception(caught.value))
+            with pytest.raises(StageError) as caught:
+                await generator.start()
+            assert key not in "".join(traceback.format_exception(caught.value))
+    assert key not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "to", ["http://127.0.0.1:99999/x", "http://:80/x", "http://[/", "gopher://x", "http://a b"]
+)
+async def test_a_redirection_to_nowhere_is_a_failure_like_another(to: str) -> None:
+    async def handler(_: Request) -> Response:
+        return Response(status_code=307, headers={"location": to})
+
+    async with serving(handler) as endpoint, asking(endpoint, retries=0) as generator:
+        with pytest.raises(StageError, match=r"can't reach .*BASE_URL"):
+            await generator.start()
+        with pytest.raises(StageError, match="BASE_URL"):
+            await reply(generator.stream(HELLO))

@@ -1,12 +1,16 @@
 """The openai client against a server that does as the test says: requests, time, and leaving."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
 import pytest
+from starlette.requests import Request as HttpRequest
+from starlette.responses import Response, StreamingResponse
 
 from tests.stages.generator.serving import (
+    DONE,
     HELLO,
     PROMPTLY_S,
     Handler,
@@ -22,6 +26,7 @@ from tests.stages.generator.serving import (
 )
 from voice_agent.errors import StageError
 from voice_agent.stages.generator.deltas import Finish, TextDelta
+from voice_agent.stages.generator.openai_api import FAREWELL_S
 from voice_agent.stages.generator.request import Message, Request, Tool, ToolCall
 
 # Requests
@@ -106,6 +111,22 @@ async def test_a_reply_is_over_with_its_reason_though_the_connection_stays_open(
         answer = await reply(generator.stream(HELLO))
         await asyncio.wait_for(held.left.wait(), PROMPTLY_S)
     assert (answer.text, answer.end) == ("All is done. The last sentence.", Finish("stop"))
+
+
+async def test_a_reply_goes_on_after_an_end_that_was_told_before_anything_was_said() -> None:
+    go_on = asyncio.Event()
+
+    async def handler(_: HttpRequest) -> Response:
+        async def body() -> AsyncIterator[str]:
+            yield finish(role="assistant", content="")
+            await go_on.wait()
+            yield event(content="Hello.") + finish() + DONE
+
+        return StreamingResponse(body(), media_type="text/event-stream")
+
+    async with serving(handler) as endpoint, asking(endpoint) as generator:
+        asyncio.get_running_loop().call_later(3 * FAREWELL_S, go_on.set)
+        assert (await reply(generator.stream(HELLO))).text == "Hello."
 
 
 async def test_a_reply_is_over_with_a_special_token_though_the_model_runs_on() -> None:

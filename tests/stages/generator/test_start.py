@@ -15,6 +15,7 @@ from tests.stages.generator.serving import (
     Hanging,
     answers,
     asking,
+    data,
     refuses,
     reply,
     says,
@@ -24,6 +25,8 @@ from voice_agent.config import LlmSettings
 from voice_agent.errors import SettingsError, StageError
 from voice_agent.stages.generator.offered import offered
 from voice_agent.stages.generator.openai_api import SYSTEM_PROMPT, OpenAIGenerator
+from voice_agent.stages.generator.request import Message
+from voice_agent.stages.generator.request import Request as Asked
 
 # Models
 
@@ -159,6 +162,47 @@ async def test_options_that_a_model_refuses_are_left_out_from_then_on(row: str) 
     for asked in endpoint.asked[1:]:
         assert endpoint.asked[0].keys() - asked.keys() == {refused}
         assert asked.keys() - endpoint.asked[0].keys() == ({instead} if instead else set())
+
+
+NO_SYSTEM = [
+    refuses(400, "System role not supported"),  # vLLM, with Gemma's template
+    refuses(500, "Jinja Exception: System role not supported"),  # llama.cpp
+    refuses(422, "Template error: invalid operation: System role not supported (in <string>:1)"),  # TGI
+    refuses(400, "Conversation roles must alternate user/assistant/user/assistant/..."),
+    refuses(400, "Developer instruction is not enabled for models/gemma-3-27b-it"),
+    refuses(
+        400,
+        "Unsupported value: 'messages[0].role' does not support 'system' with this model.",
+        param="messages[0].role",
+    ),
+    answers(data({"error": {"message": "Only user and assistant roles are supported!"}})),
+]
+
+
+@pytest.mark.parametrize("refusal", NO_SYSTEM)
+@pytest.mark.parametrize("starts", [True, False])
+async def test_a_model_without_a_system_role_is_told_by_the_user(refusal: Handler, starts: bool) -> None:
+    request = Asked(
+        (
+            Message("system", "Be brief."),
+            Message("user", "Hi."),
+            Message("assistant", "Hello."),
+            Message("system", "It rains."),
+            Message("user", "So?"),
+        )
+    )
+    async with serving(refusal, says("Hi.")) as endpoint, asking(endpoint, retries=0) as generator:
+        if starts:
+            await generator.start()
+        assert (await reply(generator.stream(request))).text == "Hi."
+        await reply(generator.stream(request))
+    assert [asked["messages"][0]["role"] for asked in endpoint.asked] == ["system"] + ["user"] * (2 + starts)
+    assert endpoint.asked[-1]["messages"] == [
+        {"role": "user", "content": "Be brief.\n\nHi."},
+        {"role": "assistant", "content": "Hello."},
+        {"role": "user", "content": "It rains.\n\nSo?"},
+    ]
+    assert {"temperature", "stream_options", "max_tokens"} <= endpoint.asked[-1].keys()
 
 
 async def test_one_after_the_other() -> None:

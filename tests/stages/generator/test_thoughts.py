@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.stages.generator.serving import HELLO, PROMPTLY_S, Answer, asking, finish, reply, says, serving
 from voice_agent.stages.generator.deltas import Retract, TextDelta
-from voice_agent.stages.generator.markers import MARKER, mark_of, unfinished
+from voice_agent.stages.generator.markers import mark_of, unfinished
 from voice_agent.stages.generator.thoughts import ThoughtFilter
 
 
@@ -30,6 +30,20 @@ HARMONY = "<|channel|>analysis<|message|>They greet me.<|end|><|start|>assistant
 MARKED = [
     *(f"<{name}>They greet me.</{name}>" for name in ("think", "thinking", "thought", "reasoning", "seed:think")),
     "<THINK>They greet me.</Think>",
+    '<think time="3">They greet me.</think>',
+    "<think effort=low budget='2'>They greet me.</think>",
+    "< think >They greet me.</ think >",
+    "<antThinking>They greet me.</antThinking>",
+    "<inner_monologue>They greet me.</inner_monologue>",
+    "&lt;think&gt;They greet me.&lt;/think&gt;",
+    "<think/>",
+    "<think />",
+    '<function=foo>{"a":1}</function>',
+    '<tool_call>\n<function=foo>\n{"a": "</s>"}\n</function>\n</tool_call>',
+    "<thinking>They. <reflection>Do they?</reflection> They do.</thinking>",
+    "<think>They <think>greet</think> me.</think>",
+    "<think>I'd <tool_call>{}</tool_call> greet.</think>",
+    "<think>They ask of <s> and </s> and [INST].</think>",
     "<think>They greet me.</thinking>",
     "[THINK]They greet me.[/THINK]",
     "◁think▷They greet me.◁/think▷",
@@ -78,6 +92,12 @@ def test_only_the_answer_is_for_the_user(marked: str, between: str, opened: bool
                 "[/THINK]",
                 "<|channel|>",
                 "\n",
+                "`",
+                ". ",
+                "</s>",
+                "<tool_call>",
+                "{",
+                "&lt;think a=1&gt;",
             ]
         ),
         max_size=8,
@@ -92,7 +112,92 @@ def test_it_does_not_matter_where_the_pieces_end(parts: list[str], opened: bool,
     pieces = [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
     cut = read(pieces, opened=opened)
     assert (cut.text, cut.thought) == (whole.text, whole.thought)
-    assert not MARKER.search(cut.text)
+    assert sum(isinstance(delta, Retract) for delta in cut.deltas) <= 1
+
+
+MENTIONS = [
+    "You close it with </think> at its end. That is all.",
+    "You close it with `</think>`. That is all.",
+    "Write this: `Done. </think>`. That is all.",
+    "Like so:\n```\nDone.\n</think>\n```\nThat is all.",
+    "Write <think> before the thought. Then the answer follows. It is simple.",
+    "Write <think> and </think> around it. It is simple.",
+    "Between <think></think> stands the thought.",
+    "In HTML, <s> strikes text and </s> ends it. The tag is old.",
+    "The prompt is put in [INST] and [/INST] tags. Then the model answers.",
+    "[TOOL_CALLS] is a marker of Mistral. It comes before a call.",
+    "Hermes uses <tool_call> for it. It is a tag.",
+    "The tag &lt;think&gt; opens it. That is all.",
+    "Gemma ends with <end_of_turn> each time. That is all.",
+    "It struck a word. <s>Old</s> is gone now.",
+    "It goes like this.\n<think> comes first. Then the answer follows.",
+]
+
+
+@pytest.mark.parametrize("text", MENTIONS)
+def test_a_mark_that_is_only_mentioned_is_text(text: str) -> None:
+    for pieces in ([text], list(text)):
+        answer = read(pieces)
+        assert (answer.text, answer.retracted, answer.thought in text) == (text, "", True)
+
+
+def test_the_marks_of_a_thought_may_be_mentioned_after_it() -> None:
+    for pieces in (text := "thoughts</think>You close it with </think> at its end.", list(text)):
+        answer = read(pieces, opened=True)
+        assert (answer.text, answer.thought) == ("You close it with </think> at its end.", "thoughts")
+        assert Retract() not in answer.deltas
+
+
+@pytest.mark.parametrize(
+    "thought", ["The user quotes `</think>`. So", "They ask of `<think>`.", "A stray ` is here."]
+)
+def test_a_mark_mentioned_in_the_code_of_a_thought_is_part_of_it(thought: str) -> None:
+    for pieces in ([text := f"<think>{thought}</think>Hello."], list(text)):
+        answer = read(pieces)
+        assert (answer.text, answer.thought, answer.retracted) == ("Hello.", thought, "")
+
+
+@pytest.mark.parametrize("thought", ["So I greet", "So I greet \U0001f60a", "So I greet:"])
+def test_a_closing_mark_at_the_end_of_a_line_ends_a_thought_without_a_full_stop(thought: str) -> None:
+    for pieces in ([text := f"{thought}</think>\n\nHello."], list(text)):
+        answer = read(pieces)
+        assert (answer.text, answer.retracted) == ("Hello.", thought)
+
+
+def test_the_shell_of_an_answer_is_not_said() -> None:
+    assert read(["I say: <answer>Hello.</answer>"]).text == "I say: Hello."
+
+
+def test_a_reply_is_taken_back_once() -> None:
+    answer = read(["I should greet.</think>Hello.\n</think>How are you?</think>Well."])
+    assert (answer.text, answer.retracted) == ("Hello.\nHow are you?Well.", "I should greet.")
+    assert answer.deltas.count(Retract()) == 1
+
+
+@pytest.mark.parametrize("marked", [marked for marked in MARKED if marked.startswith(("<", "&"))])
+def test_what_the_endpoint_marks_whole_takes_nothing_back(marked: str) -> None:
+    assert Retract() not in read([f"{marked}Good morning."]).deltas
+
+
+def test_a_mark_mentioned_in_a_thought_does_not_keep_the_answer_back() -> None:
+    assert read(["<think>The tag <think> is asked for.</think>Hello."]).text == "Hello."
+
+
+@pytest.mark.parametrize("mark", ["</s>", "</think>", "[INST]", "<eos>", "</s><|im_end|>", "</s>\n"])
+def test_a_mark_at_the_very_end_is_not_said(mark: str) -> None:
+    assert read(list(f"Hello{mark}")).text == "Hello"
+
+
+@pytest.mark.parametrize("mark", ["<tool_call>", "[TOOL_CALLS]", "<tool_call>\n"])
+def test_a_call_is_not_said_though_it_comes_amid_a_sentence(mark: str) -> None:
+    text = f'Let me see {mark}{{"name": "weather"}}'
+    assert read(list(text)).text == read([text]).text == "Let me see "
+
+
+def test_the_holding_back_has_an_end() -> None:
+    reading = ThoughtFilter()
+    assert reading.feed('<think of it, "') == [TextDelta('<think of it, "')]
+    assert reading.feed("<" * 400 + " ") and reading.feed("u") == [TextDelta("< u")]
 
 
 def test_text_that_is_no_thought_is_held_back_no_longer_than_it_could_become_one() -> None:

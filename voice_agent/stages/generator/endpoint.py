@@ -1,6 +1,8 @@
 """The endpoint that the settings, or the variables of the `openai` client, name."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -12,6 +14,9 @@ from voice_agent.errors import SettingsError
 from voice_agent.loopback import is_loopback
 
 OPENAI_URL: Final = "https://api.openai.com/v1"
+MAX_PORT: Final = 65535
+SHORTEST_SECRET: Final = 8
+"""Characters. A shorter key is a word for an endpoint that wants none, such as `none`, and may be part of others."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,7 @@ class HttpEndpoint:
         """The one that is configured; the settings go before the environment.
 
         Raises:
-            SettingsError: neither a base URL nor a key is set, or the URL is none.
+            SettingsError: neither a base URL nor a key is set, or one of them can't be used.
         """
         key, url = configured_key(settings), configured_url(settings)
         if not (key or url):
@@ -44,11 +49,12 @@ class HttpEndpoint:
             source = "OPENAI_BASE_URL"
         else:
             source = "llm.api_key" if settings.api_key else "OPENAI_API_KEY"
+        _check_key(key or "", "llm.api_key" if settings.api_key else "OPENAI_API_KEY")
         endpoint = cls(url or OPENAI_URL, key or "none", source)
-        try:
-            httpx2.URL(endpoint.url)
-        except httpx2.InvalidURL as error:
-            raise SettingsError(f"llm.base_url: {endpoint.shown!r} is no URL: {error}") from error
+        if url and (fault := _fault(url)):
+            raise SettingsError(
+                f"{source}: {endpoint.shown!r} {fault}; a base URL is such as http://127.0.0.1:8000/v1"
+            )
         return endpoint
 
     @property
@@ -78,6 +84,20 @@ class HttpEndpoint:
         where = f"{self.host}, on this machine" if self.on_this_machine else self.host
         return f"conversations go to {where} (from {self.source})"
 
+    @contextmanager
+    def key_kept_secret(self) -> Iterator[None]:
+        """Take the key out of the words of what is raised within: endpoints repeat the one that they refuse."""
+        try:
+            yield
+        except Exception as error:
+            for told in (error, error.__cause__):
+                if told and len(self.key) >= SHORTEST_SECRET:
+                    told.args = tuple(
+                        arg.replace(self.key, "(the key)") if isinstance(arg, str) else arg
+                        for arg in told.args
+                    )
+            raise
+
     def client(self, *, keep_alive_s: float) -> openai.AsyncOpenAI:
         """A client of it, for whose waits the caller sets the bounds.
 
@@ -102,6 +122,34 @@ class HttpEndpoint:
             max_retries=0,  # its own know neither a first token nor how long a person waits
             timeout=None,
             http_client=http_client,
+        )
+
+
+def _fault(url: str) -> str | None:
+    """Why no request can go to `url`; None where one can."""
+    try:
+        parsed = httpx2.URL(url)
+    except httpx2.InvalidURL as error:
+        return f"is no URL: {error}"
+    if parsed.scheme not in ("http", "https"):
+        return "does not begin with http:// or https://"
+    if any(sign.isspace() for sign in url):
+        return "has white space in it"
+    if not parsed.host.strip("."):
+        return "names no host"
+    if parsed.port is not None and not 1 <= parsed.port <= MAX_PORT:
+        return f"has a port that is not within 1 and {MAX_PORT}"
+    return None
+
+
+def _check_key(key: str, source: str) -> None:
+    """Raises:
+    SettingsError: no header can carry it. Its value is not repeated.
+    """
+    if not (key.isascii() and key.isprintable()):
+        raise SettingsError(
+            f"{source}: the key holds characters that no HTTP header can carry (a line break or another control "
+            "character, or one that is not ASCII): was more than the key copied?"
         )
 
 

@@ -62,6 +62,8 @@ class SilenceError(Exception):
 
 FAILURES: Final = (EndpointError, SilenceError, openai.OpenAIError, httpx2.HTTPError, OSError, ValueError)
 """Exceptions that an endpoint can cause; ValueError is a body that is no stream of chat completions."""
+NO_ADDRESS: Final = (httpx2.InvalidURL, OverflowError, ExceptionGroup)
+"""Exceptions by which the client, and what is beneath it, find that a redirection leads to no address."""
 
 _TOO_LONG_CODES: Final = frozenset(
     {"context_length_exceeded", "exceed_context_size_error", "string_above_max_length"}

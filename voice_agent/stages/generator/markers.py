@@ -44,10 +44,13 @@ _NAMES: Final = (
         "scratchpad",
     ),
     "seed:think",  # Seed-OSS
+    "antthinking",  # prompts of Claude's
+    "inner_monologue",
 )
+_SHELLS: Final = ("answer", "final_answer", "response")
+"""What the answer stands within."""
+_TAGS: Final = (*_NAMES, *_SHELLS, "function")
 _FIXED: Final[dict[str, Mark]] = {
-    **{f"<{name}>": Mark.THOUGHT for name in _NAMES},
-    **{f"</{name}>": Mark.ANSWER for name in _NAMES},
     "[think]": Mark.THOUGHT,  # Mistral's Magistral
     "[/think]": Mark.ANSWER,
     "◁think▷": Mark.THOUGHT,  # Kimi
@@ -71,11 +74,6 @@ _FIXED: Final[dict[str, Mark]] = {
     "<|turn>": Mark.HEADER,
     "[inst]": Mark.SPEAKER,
     "[/inst]": Mark.SPEAKER,
-    **{
-        f"<{slash}{name}>": Mark.NOTHING
-        for name in ("answer", "final_answer", "response")
-        for slash in ("", "/")
-    },
 }
 
 _SPECIAL: Final[tuple[tuple[str, Mark], ...]] = (
@@ -96,10 +94,22 @@ _SPECIAL: Final[tuple[tuple[str, Mark], ...]] = (
 """Names between `<|` and `|>`, as templates have them; any other is left out."""
 
 _DELIMITED: Final = r"<[|｜](?:/?[\w:▁-][\w:▁ -]{0,39})[|｜]>"
-MARKER: Final = re.compile("|".join([_DELIMITED, *map(re.escape, _FIXED)]), re.IGNORECASE)
+_OPEN, _CLOSE = r"(?:<|&lt;)\s{0,4}(?P<slash>/?)\s{0,4}", r"(?:>|&gt;)"
+_VALUE: Final = r"""(?:"[^"<>]{0,40}"|'[^'<>]{0,40}'|[\w.:-]{1,40})"""
+_ATTRIBUTES: Final = rf"(?:\s{{1,4}}[\w:-]{{1,20}}\s?=\s?{_VALUE}){{0,3}}\s{{0,4}}"
+_TAG: Final = (
+    rf"{_OPEN}(?P<name>{'|'.join(_TAGS)})(?:(?<=function)=[\w.:-]{{1,64}})?{_ATTRIBUTES}(?P<empty>/?){_CLOSE}"
+)
+MARKER: Final = re.compile("|".join([_DELIMITED, _TAG, *map(re.escape, _FIXED)]), re.IGNORECASE)
+_ONE_TAG: Final = re.compile(_TAG, re.IGNORECASE)
 _UNFINISHED: Final = re.compile(r"<[|｜](?:/?(?:[\w:▁-][\w:▁ -]{0,39})?)[|｜]?")
-_LONGEST: Final = 48
-_OPENERS: Final = re.compile(r"[<\[◁]")
+_UNFINISHED_TAG: Final = re.compile(
+    rf"{_OPEN}(?P<name>[\w:]*)(?P<rest>=[\w.:-]{{0,64}})?"
+    rf"(?P<more>{_ATTRIBUTES}(?:\s[\w:-]{{0,20}}(?:\s?=\s?(?:\"[^\"<>]{{0,40}}|'[^'<>]{{0,40}}|[\w.:-]{{0,40}}))?)?"
+    r"/?(?:&(?:g(?:t)?)?)?)",
+)
+_LONGEST: Final = 256
+_OPENERS: Final = ("<", "[", "◁", "&")
 
 
 def mark_of(marker: str) -> Mark:
@@ -107,15 +117,45 @@ def mark_of(marker: str) -> Mark:
     marker = marker.lower()
     if fixed := _FIXED.get(marker):
         return fixed
+    if tag := _ONE_TAG.fullmatch(marker):
+        return _of_tag(tag)
     name = marker[2:-2].replace("▁", "_").replace(" ", "_")
     return next((mark for names, mark in _SPECIAL if re.fullmatch(names, name)), Mark.NOTHING)
 
 
+def is_mentionable(marker: str) -> bool:
+    """Whether people write `marker` too: of those within `<|` and `|>` each is a token of its own to a model, and
+    what the answer stands within, or holds nothing, is no loss.
+    """
+    if tag := _ONE_TAG.fullmatch(marker.lower()):
+        return _of_tag(tag) is not Mark.NOTHING
+    return not re.fullmatch(_DELIMITED, marker)
+
+
 def unfinished(text: str) -> int:
     """How many characters at the end of `text` may be the beginning of a marker."""
-    begin = max(0, len(text) - _LONGEST)
-    for opener in _OPENERS.finditer(text, begin):
-        tail = text[opener.start() :].lower()
-        if _UNFINISHED.fullmatch(tail) or any(marker.startswith(tail) for marker in _FIXED):
-            return len(tail)
-    return 0
+    text = text[-_LONGEST:].lower()
+    begins = {text.rfind(opener) for opener in _OPENERS}
+    begins.add(text.rfind("&", 0, max(0, text.rfind("&"))))  # "&lt;" and "&gt;" both have one
+    return max((len(text) - begin for begin in begins if begin >= 0 and _may_go_on(text[begin:])), default=0)
+
+
+def _of_tag(tag: re.Match[str]) -> Mark:
+    if tag["name"] in _SHELLS or tag["empty"]:
+        return Mark.NOTHING
+    if tag["name"] == "function":
+        return Mark.ASIDE_OVER if tag["slash"] else Mark.ASIDE
+    return Mark.ANSWER if tag["slash"] else Mark.THOUGHT
+
+
+def _may_go_on(tail: str) -> bool:
+    if "&lt;".startswith(tail) or _UNFINISHED.fullmatch(tail):
+        return True
+    if any(marker.startswith(tail) for marker in _FIXED):
+        return True
+    tag = _UNFINISHED_TAG.fullmatch(tail)
+    if not tag:
+        return False
+    if tag["rest"] or tag["more"]:
+        return tag["name"] in _TAGS
+    return any(name.startswith(tag["name"]) for name in _TAGS)

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from itertools import count
@@ -17,6 +18,7 @@ from voice_agent.stages.generator.endpoint import HttpEndpoint
 from voice_agent.stages.generator.events import EventDecoder, NotAStreamError
 from voice_agent.stages.generator.failures import (
     FAILURES,
+    NO_ADDRESS,
     EndpointError,
     SilenceError,
     endpoint_error,
@@ -27,7 +29,7 @@ from voice_agent.stages.generator.offered import offered
 from voice_agent.stages.generator.options import Options
 from voice_agent.stages.generator.patience import Patience
 from voice_agent.stages.generator.reply import ReplyReader, is_output
-from voice_agent.stages.generator.request import Message, Request, body
+from voice_agent.stages.generator.request import Message, Request, body, without_system_role
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +56,9 @@ MODELS_TRIED: Final = 4
 FAREWELL_S: Final = 0.1
 """For what comes behind the reply: its usage, and the end of the stream, with which the connection can be used
 again. They come with the last token or are not waited for; 0.1 s is what the `openai` client takes too."""
+GOES_ON_S: Final = 1.0
+"""The same where text came after the end was told: some proxies tell it with each piece. Twice the time between
+two words of a model as slow as speech."""
 CLOSE_S: Final = 2.0
 """For closing connections."""
 SLOW_START_S: Final = 10.0
@@ -170,8 +175,10 @@ class OpenAIGenerator:
 
     async def _offered(self, until: float) -> list[str]:
         """The models of the endpoint, the likeliest first."""
-        async with self._patience("warm_up_timeout_s", "warm_up_timeout_s", until).wait(), _with_statuses():
-            page = await self._client.get("/models", cast_to=object)
+        patience = self._patience("warm_up_timeout_s", "warm_up_timeout_s", until)
+        with self.endpoint.key_kept_secret():
+            async with patience.wait(), _with_statuses():
+                page = await self._client.get("/models", cast_to=object)
         if names := offered(page):
             return names
         raise EndpointError("it lists no model")
@@ -195,9 +202,13 @@ class OpenAIGenerator:
         self, request: Request, extra: Mapping[str, Any], patience: Patience
     ) -> AsyncGenerator[Delta, None]:
         """One request, and its reply."""
+        clock = asyncio.get_running_loop().time
         reply, decoder = ReplyReader(opened=self._opened), EventDecoder()
+        if not self._options.system_role:
+            request = without_system_role(request)
         options = self._options.body(request.max_tokens or self._settings.max_tokens)
         async with AsyncExitStack() as stack:
+            stack.enter_context(self.endpoint.key_kept_secret())
             # Also where nobody reads on: whoever hears of a thought taken back asks again at once.
             stack.callback(self._learn_from, reply)
             async with patience.wait(), _with_statuses():
@@ -210,10 +221,9 @@ class OpenAIGenerator:
                     )
                 )
             pieces = await stack.enter_async_context(aclosing(response.http_response.aiter_bytes()))
-            ended = False
-            while not (reply.over or ended):
-                async with patience.wait():
-                    piece = await anext(pieces, None)
+            ended, known, leave_at = False, (0, False), math.inf
+            while not ended:
+                piece = await _piece(pieces, patience, leave_at)
                 ended = piece is None
                 try:
                     for document in decoder.end() if piece is None else decoder.feed(piece):
@@ -223,10 +233,14 @@ class OpenAIGenerator:
                 except NotAStreamError:
                     if not reply.over:
                         raise
+                    ended = True
+                if not reply.over:
+                    leave_at = math.inf
+                elif leave_at == math.inf or known != (reply.ends, reply.closed):
+                    leave_at = clock() + (FAREWELL_S if reply.ends <= 1 or reply.closed else GOES_ON_S)
+                known = reply.ends, reply.closed
             for delta in reply.end_of_stream():
                 yield delta
-            if not ended:
-                await _farewell(pieces, decoder, reply)
         yield reply.finish()
 
     def _learn_from(self, reply: ReplyReader) -> None:
@@ -266,17 +280,26 @@ class OpenAIGenerator:
 
 @asynccontextmanager
 async def _with_statuses() -> AsyncIterator[None]:
-    """An answer that is an error, in our own terms."""
+    """An answer that is an error, or leads nowhere, in our own terms."""
     try:
         yield
     except openai.APIStatusError as error:
         raise endpoint_error(error) from error
+    except NO_ADDRESS as error:
+        raise ConnectionError(f"it leads to what is no address: {_innermost(error)}") from error
 
 
-async def _farewell(pieces: AsyncIterator[bytes], decoder: EventDecoder, reply: ReplyReader) -> None:
-    """Read what comes behind the reply, if it comes at once."""
-    with suppress(*FAILURES):  # whatever it is, the reply is whole
-        async with asyncio.timeout(FAREWELL_S):
-            async for piece in pieces:
-                for document in decoder.feed(piece):
-                    reply.feed(document)
+def _innermost(error: Exception) -> Exception:
+    return _innermost(error.exceptions[0]) if isinstance(error, ExceptionGroup) else error
+
+
+async def _piece(pieces: AsyncIterator[bytes], patience: Patience, leave_at: float) -> bytes | None:
+    """The next bytes of a body, None where no more come; of a reply that seems to be over until `leave_at` only."""
+    if leave_at == math.inf:
+        async with patience.wait():
+            return await anext(pieces, None)
+    if asyncio.get_running_loop().time() < leave_at:
+        with suppress(*FAILURES):  # whatever it is, the reply is whole
+            async with asyncio.timeout_at(leave_at):
+                return await anext(pieces, None)
+    return None

@@ -21,7 +21,13 @@ class ReplyReader:
     def __init__(self, *, opened: bool = False) -> None:
         """`opened`: see `ThoughtFilter`."""
         self.over: FinishReason | None = None
-        """Why the reply is over, once it is; what comes then can only tell its usage."""
+        """Why the reply is over, as far as is known: some endpoints say so with each piece, and go on."""
+        self.ends = 0
+        """How often that was said, each time with more text before it."""
+        self.closed = False
+        """Whether it is over for good; what comes then can only tell its usage."""
+        self._early: FinishReason | None = None
+        """Why it would be over, said before there was anything of it."""
         self._usage: Usage | None = None
         self._filter = ThoughtFilter(opened=opened)
         self._said, self._thought = Characters(), Characters()
@@ -40,13 +46,15 @@ class ReplyReader:
         Raises:
             EndpointError: the endpoint failed.
         """
-        if self.over:
+        if self.closed or (self.over and document is not DONE and not _is_chunk(document)):
             self._take_usage(document)
             return []
         if document is DONE:
-            return self._end("stop")
+            reason = self.over or self._early
+            return self._end(reason or "stop")
         chunk = read_chunk(document)
         self._usage = chunk.usage or self._usage
+        more = bool(chunk.thought or chunk.calls or (chunk.text and not (chunk.whole and self._pieces)))
         deltas = self._content(chunk)
         for piece in chunk.calls:
             if calls := self._calls.feed(piece):
@@ -54,12 +62,12 @@ class ReplyReader:
         self._characters += (
             len(chunk.thought) + len(chunk.text) + sum(len(str(piece)) for piece in chunk.calls)
         )
-        reason = chunk.finish
         if self._filter.ended:
-            reason = "stop"
-        elif not reason and self._characters > MAX_CHARACTERS:
-            reason = "length"
-        return deltas + self._end(reason) if reason else deltas
+            return deltas + self._end("stop")
+        if self._characters > MAX_CHARACTERS:
+            return deltas + self._end("length")
+        self._note_reason(chunk.finish, more)
+        return deltas
 
     def end_of_stream(self) -> list[Delta]:
         """The deltas that the end of the stream makes known, if the reply was not over before.
@@ -67,10 +75,11 @@ class ReplyReader:
         Raises:
             EndpointError: it ended before the model said or called anything.
         """
-        if self.over:
+        if self.closed:
             return []
-        deltas = self._end("stop", whole=False)
-        if not (self._spoke or self._calls.made):
+        reason = self.over or self._early
+        deltas = self._end(reason or "stop", whole=bool(reason))
+        if not (reason or self._spoke or self._calls.made):
             raise EndpointError("its stream ended before the reply began")
         return deltas
 
@@ -94,7 +103,17 @@ class ReplyReader:
         deltas += self._noted(self._filter.end(whole=whole))
         deltas += self._calls.end()
         self.over = "tool_calls" if self._calls.made and reason == "stop" else reason
+        self.closed = True
         return deltas
+
+    def _note_reason(self, reason: FinishReason | None, more: bool) -> None:
+        """Take down that the reply is over; `more`: the same chunk has something of it."""
+        if more:
+            self.over = None
+        if reason and not self._characters:
+            self._early = self._early or reason
+        elif reason and not self.over:
+            self.over, self.ends = reason, self.ends + 1
 
     def _noted(self, deltas: list[Delta]) -> list[Delta]:
         self._spoke |= any(isinstance(delta, TextDelta) for delta in deltas)
@@ -103,6 +122,14 @@ class ReplyReader:
     def _take_usage(self, document: object) -> None:
         with suppress(EndpointError):  # the reply is whole
             self._usage = read_chunk(document).usage or self._usage
+
+
+def _is_chunk(document: object) -> bool:
+    """Whether it can be read; a reply that is whole is not lost to what comes behind it."""
+    with suppress(EndpointError):
+        read_chunk(document)
+        return True
+    return False
 
 
 def is_output(delta: Delta) -> bool:

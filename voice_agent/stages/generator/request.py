@@ -1,7 +1,7 @@
 """Requests to a language model."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from voice_agent.stages.generator.characters import clean
@@ -67,6 +67,22 @@ def body(request: Request) -> dict[str, Any]:
         ]
         said["tool_choice"] = request.tool_choice
     return said
+
+
+def without_system_role(request: Request) -> Request:
+    """`request` for a model that knows only user and assistant, in turns, and the user first: instructions stand in
+    front of what the user said next.
+    """
+    messages: list[Message] = []
+    for message in request.messages:
+        if message.role == "system":
+            message = replace(message, role="user")
+        before = messages[-1] if messages else None
+        if before and before.role == message.role == "user":
+            messages[-1] = replace(before, content=f"{before.content}\n\n{message.content}")
+        else:
+            messages.append(message)
+    return replace(request, messages=tuple(messages))
 
 
 def _message(message: Message) -> dict[str, Any]:

@@ -20,9 +20,9 @@ def check_name(model: str) -> None:
     """Refuse a name that means no model.
 
     Raises:
-        SettingsError: `model` is neither a known name nor a folder.
+        SettingsError: `model` is neither a known name nor a folder with a model.
     """
-    if Path(model).expanduser().is_dir() or f"whisper-{model}" in catalog() or model in available_models():
+    if _folder(model) or f"whisper-{model}" in catalog() or model in available_models():
         return
     ours = sorted(n.removeprefix("whisper-") for n in catalog() if n.startswith("whisper-"))
     others = sorted(set(available_models()) - set(ours))
@@ -30,6 +30,20 @@ def check_name(model: str) -> None:
         f"stt.model is {model!r}, which is neither a known model nor a folder. Known: {', '.join(ours)}; "
         f"and from Hugging Face: {', '.join(others)}"
     )
+
+
+def _folder(model: str) -> Path | None:
+    """The folder that `model` is the path of, if it is one.
+
+    Raises:
+        SettingsError: a folder that holds no model.
+    """
+    folder = Path(model).expanduser()
+    if not folder.is_dir():
+        return None
+    if not (folder / "model.bin").is_file():
+        raise SettingsError(f"stt.model: {folder} has no model.bin; name a folder in CTranslate2's format")
+    return folder
 
 
 def load(settings: SttSettings, models: ModelsSettings) -> WhisperModel:
@@ -67,12 +81,7 @@ def _locate(model: str, models: ModelsSettings) -> Path:
         SettingsError: a folder that holds no model.
         WeightsError: it can't be had.
     """
-    folder = Path(model).expanduser()
-    if folder.is_dir():
-        if not (folder / "model.bin").is_file():
-            raise SettingsError(
-                f"stt.model: {folder} has no model.bin; name a folder in CTranslate2's format"
-            )
+    if folder := _folder(model):
         return folder
     if f"whisper-{model}" in catalog():
         return ensure(f"whisper-{model}", directory=models.dir, offline=models.offline)
