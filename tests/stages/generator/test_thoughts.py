@@ -30,6 +30,8 @@ HARMONY = "<|channel|>analysis<|message|>They greet me.<|end|><|start|>assistant
 MARKED = [
     *(f"<{name}>They greet me.</{name}>" for name in ("think", "thinking", "thought", "reasoning", "seed:think")),
     "<THINK>They greet me.</Think>",
+    "They greet me</think>",
+    "They greet me </think>",
     '<think time="3">They greet me.</think>',
     "<think effort=low budget='2'>They greet me.</think>",
     "< think >They greet me.</ think >",

@@ -33,6 +33,8 @@ class ThoughtFilter:
         """Text that may be the beginning of a marker."""
         self._mentioned = ""
         """A marker amid a sentence, and white space: text, if the sentence goes on after it."""
+        self._mentioned_open = 0
+        """Opening markers that were only mentioned, without a closing one yet."""
         self._place = Place()
         self._reading = "thought" if opened else "text"  # or "aside", "header"
         self._around = "text"
@@ -131,6 +133,7 @@ class ThoughtFilter:
     def _found(self, marker: str, deltas: list[Delta]) -> None:
         mark = mark_of(marker)
         if self._is_mentioned(marker, mark):
+            self._mentioned_open += mark is Mark.THOUGHT
             if self._reading == "text":
                 self._mentioned += marker
             else:
@@ -157,11 +160,18 @@ class ThoughtFilter:
         return self._place.amid
 
     def _acts_yet(self, mark: Mark, text: str) -> bool:
-        """Whether a marker amid a sentence is one, for `text` follows it: a call, or a new line after a thought."""
+        """Whether a marker amid a sentence is one, for `text` follows it: a call; or an answer, after a thought that
+        ends without a mark: it touches the thought's last word, or a new line or a capital follows."""
+        following = text.lstrip()
         if mark is Mark.ASIDE:
-            return text.lstrip().startswith(("{", "["))
-        new_line = "\n" in text[: len(text) - len(text.lstrip())]
-        return mark is Mark.ANSWER and new_line and not (self._place.in_code or self._place.after.isspace())
+            return following.startswith(("{", "["))
+        if mark is not Mark.ANSWER or self._place.in_code:
+            return False
+        if self._mentioned_open:  # it closes what was only mentioned, too
+            self._mentioned_open -= 1
+            return False
+        new_line = "\n" in text[: len(text) - len(following)]
+        return new_line or following[:1].isupper() or not self._place.after.isspace()
 
     def _marked(self, mark: Mark, marker: str, deltas: list[Delta]) -> None:
         match mark:
