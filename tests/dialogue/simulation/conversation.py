@@ -10,7 +10,7 @@ from prometheus_client import REGISTRY
 from tests.dialogue.simulation.caller import INSTRUCTIONS, Caller
 from tests.dialogue.simulation.client import Client, Habits
 from tests.dialogue.simulation.clock import VirtualTimeLoop
-from tests.dialogue.simulation.engines import Endpoint, Generator, Lots, Synthesizer, Transcriber
+from tests.dialogue.simulation.engines import DEAF_S, Endpoint, Generator, Lots, Synthesizer, Transcriber
 from tests.scripted import Script
 from voice_agent.config import LlmSettings, ServerSettings, Settings, SttSettings, TtsSettings, TurnSettings
 from voice_agent.dialogue.events import Event
@@ -148,7 +148,7 @@ class Conversation:
         held.held, held.asked_at = caller.held, caller.asked_at
         if hosted._task.done() and not hosted._task.cancelled():
             held.failure = hosted._task.exception()
-        await asyncio.sleep(0)
+        await asyncio.sleep(4 * DEAF_S)  # two engines in a row may be deaf to their end for a while
         held.left = [repr(task) for task in asyncio.all_tasks() - {asyncio.current_task()}]
         self.interim_from = self.engines.speculation._interim_from - clock()
 
