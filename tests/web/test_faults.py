@@ -146,6 +146,7 @@ def test_a_conversation_outlives_its_connection(talk: Talk, code: int) -> None:
     talk.hear(2, "Tell me of the sea.")
     talk.site.do(talk.call.begin(2, "One two three four five.", tone(2.5, 24_000)))
     talk.visit.expect_floor("speaking")
+    expect(talk.visit.agent.last.locator(".spoken")).not_to_be_empty()  # a word of it was heard
     first = talk.call
     if code == 1006:
         talk.site.do(_cut(first))
