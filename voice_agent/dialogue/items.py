@@ -6,7 +6,7 @@ Items keep their identity: merging what belongs together and leaving out what do
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import count
+from itertools import count, groupby
 from typing import Final, TypeAlias, TypeVar
 
 from voice_agent.dialogue.spoken_text import END, SpokenText
@@ -217,16 +217,16 @@ class Items:
         items = [*self._items[self._first :], *([UserItem("", said)] if said else [])]
         called = {item.call.id for item in items if isinstance(item, FunctionCallItem)}
         answered = called & {item.call_id for item in items if isinstance(item, FunctionOutputItem)}
-        exchanges: list[Exchange] = []
-        for item in items:
-            if (message := _message(item, answered)) is None:
-                continue
-            if exchanges and (message.role != "user" or exchanges[-1].messages[-1].role == "user"):
-                before = exchanges[-1]
-                exchanges[-1] = replace(before, messages=_merged(before.messages, message))
+        shown = [(item.id, m) for item in items if (m := _message(item, answered)) is not None]
+        exchanges: list[tuple[str, list[Message]]] = []
+        for _, run in groupby(enumerate(shown), lambda at: _speaker(at[1][1], at[0])):
+            (_, (item_id, _)), *_ = said_in_a_row = list(run)
+            message = _joined([message for _, (_, message) in said_in_a_row])
+            if exchanges and message.role != "user":
+                exchanges[-1][1].append(message)
             elif message.role in ("user", "system"):  # what the agent said before anybody asked is left out
-                exchanges.append(Exchange(item.id or None, (message,)))
-        return View(tuple(exchanges))
+                exchanges.append((item_id, [message]))
+        return View(tuple(Exchange(item_id or None, tuple(messages)) for item_id, messages in exchanges))
 
     def leave_out(self, budget: float) -> None:
         """From now on, do not show the model what no longer fits into so many tokens."""
@@ -260,13 +260,15 @@ def _message(item: Item, answered: set[str]) -> Message | None:
     return None
 
 
-def _merged(before: tuple[Message, ...], message: Message) -> tuple[Message, ...]:
-    """`message` appended; to the last one, where that is of the same speaker."""
-    last = before[-1]
-    if last.role != message.role or last.role not in ("user", "assistant"):
-        return (*before, message)
-    content = f"{last.content} {message.content}".strip()
-    return (*before[:-1], replace(last, content=content, tool_calls=last.tool_calls + message.tool_calls))
+def _speaker(message: Message, place: int) -> tuple[str, int]:
+    """Equal for messages in a row that are one: of the user, or of the assistant."""
+    return message.role, -1 if message.role in ("user", "assistant") else place
+
+
+def _joined(messages: list[Message]) -> Message:
+    """One message of several of the same speaker."""
+    content = " ".join(message.content for message in messages if message.content)
+    return replace(messages[0], content=content, tool_calls=sum((m.tool_calls for m in messages), ()))
 
 
 def _message_tokens(message: Message) -> float:
