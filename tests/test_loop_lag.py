@@ -1,7 +1,8 @@
 """Nothing holds the event loop for over 5 ms, whatever a client or a model sends: other sessions wait for it.
 
 Each callback's own processor time is taken, and compared with that of a piece of work which takes 5 ms on the machine
-that this was written on: so no test knows how fast the machine is, nor what else it does.
+that this was written on: so no test knows how fast the machine is. What else the machine does makes a callback look
+longer, and never shorter: the best of some attempts counts.
 """
 
 import asyncio
@@ -41,9 +42,9 @@ from voice_agent.transports.websocket import Protocol
 REFERENCE_MS = 5.0
 REFERENCE_ROUNDS = 90
 """Of `work`, which took 5 ms when nothing else ran."""
-MARGIN = 2.5
-"""Caches are shared with whatever else the machine does; and one read of small messages (256 KiB) takes the WebSocket
-library up to 11 ms."""
+MARGIN = 1.5
+"""Caches are shared with whatever else the machine does."""
+ATTEMPTS = 3
 
 
 def work() -> None:
@@ -70,6 +71,13 @@ class Lag:
 
     longest: list[tuple[float, str]] = field(default_factory=list)
     """Milliseconds of processor time, and of what; the longest first."""
+    reference_ms: float = 0.0
+    """What `REFERENCE_MS` of work took meanwhile; 0 until it is over."""
+
+    @property
+    def short(self) -> bool:
+        """Whether no callback took longer than it may."""
+        return self.longest[0][0] <= MARGIN * self.reference_ms
 
     def note(self, ms: float, what: Callable[[], str]) -> None:
         if len(self.longest) < 5 or ms > self.longest[-1][0]:
@@ -77,8 +85,8 @@ class Lag:
 
 
 @contextmanager
-def measured(name: str) -> Iterator[None]:
-    """No callback within takes longer than it may."""
+def measured() -> Iterator[Lag]:
+    """The callbacks that this thread runs within."""
     lag, thread, run = Lag(), threading.get_ident(), Handle._run
 
     def timed(handle: Handle) -> None:
@@ -87,7 +95,8 @@ def measured(name: str) -> Iterator[None]:
         what = repr(handle)
         begun = time.thread_time()
         run(handle)
-        lag.note((time.thread_time() - begun) * 1000, lambda: what)
+        if not lag.reference_ms:  # the callback that ends the measuring is no part of it
+            lag.note((time.thread_time() - begun) * 1000, lambda: what)
         return None
 
     gc.collect()
@@ -95,15 +104,20 @@ def measured(name: str) -> Iterator[None]:
     before = reference_ms()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Handle, "_run", timed)
-        yield
-    reference = max(before, reference_ms())
+        yield lag
+    lag.reference_ms = max(before, reference_ms())
     gc.unfreeze()
+
+
+def check(name: str, attempts: list[Lag]) -> None:
+    """In one of them, no callback took longer than it may."""
+    lag = min(attempts, key=lambda lag: lag.longest[0][0] / lag.reference_ms)
     for ms, what in lag.longest:
-        print(f"{name}: {ms:.1f} ms, where {REFERENCE_MS:g} ms of work take {reference:.1f} ms: {what}")
+        print(
+            f"{name}: {ms:.1f} ms, where {REFERENCE_MS:g} ms of work take {lag.reference_ms:.1f} ms: {what}"
+        )
     worst, what = lag.longest[0]
-    assert worst <= MARGIN * reference, (
-        f"{name}: {worst:.1f} ms, over {MARGIN:g} x {reference:.1f} ms: {what}"
-    )
+    assert lag.short, f"{name}: {worst:.1f} ms, over {MARGIN:g} x {lag.reference_ms:.1f} ms: {what}"
 
 
 @pytest.fixture(autouse=True)
@@ -153,8 +167,12 @@ def on_virtual_time(conversation: Callable[[], Awaitable[None]], name: str) -> N
     async def hold() -> None:
         await conversation()
 
-    with measured(name), closing(VirtualTimeLoop()) as loop:
-        loop.run_until_complete(hold())
+    attempts: list[Lag] = []
+    while len(attempts) < ATTEMPTS and not (attempts and attempts[-1].short):
+        with measured() as lag, closing(VirtualTimeLoop()) as loop:
+            loop.run_until_complete(hold())
+        attempts.append(lag)
+    check(name, attempts)
 
 
 REPLIES = {
@@ -318,6 +336,13 @@ async def test_a_flood(flood: str, voice: Pcm16, vad: CascadeVad) -> None:
 
 
 async def flooded(start: object, flood: str, voice: Pcm16, vad: CascadeVad) -> None:
+    attempts: list[Lag] = []
+    while len(attempts) < ATTEMPTS and not (attempts and attempts[-1].short):
+        attempts.append(await _flood(start, flood, voice, vad))
+    check(flood, attempts)
+
+
+async def _flood(start: object, flood: str, voice: Pcm16, vad: CascadeVad) -> Lag:
     script = Script()
     script.generator.delay_s = script.transcriber.delay_s = script.synthesizer.delay_s = 0.0
     script.transcriber.texts = [" ".join(WORDS[:150])] * 1000
@@ -334,8 +359,9 @@ async def flooded(start: object, flood: str, voice: Pcm16, vad: CascadeVad) -> N
             await asyncio.wait({reading}, timeout=60)
 
     async with serving(agent) as url:
-        with measured(flood):
+        with measured() as lag:
             await asyncio.to_thread(lambda: asyncio.run(client(url)))
+    return lag
 
 
 async def _read(socket: ClientConnection) -> None:

@@ -95,12 +95,12 @@ def test_while_the_button_is_held_nothing_is_weighed_and_no_turn_ends_but_by_its
     turns = new()
     for step in script:
         for decision in take(turns, step):
-            if turns.held:
+            if turns.button_down:
                 assert not isinstance(decision, Pause | Resume | InferEndOfTurn | AskIfThere | LetGo)
                 if isinstance(decision, Complete | Discard):
                     assert turns.now - turns.opened >= ms_to_samples(1000 * SETTINGS.max_utterance_s)
-        assert not (turns.held and turns.floor is Floor.HELD)
-        assert not (turns._released and (turns.held or turns.state is State.LISTENING))
+        assert not (turns.button_down and turns.floor is Floor.HELD)
+        assert not (turns._released and (turns.button_down or turns.state is State.LISTENING))
 
 
 @given(steps)

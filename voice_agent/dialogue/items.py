@@ -4,9 +4,10 @@ Items keep their identity: merging what belongs together and leaving out what do
 """
 
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import count, groupby
+from itertools import count
 from typing import Final, TypeAlias, TypeVar
 
 from voice_agent.dialogue.spoken_text import END, SpokenText
@@ -26,7 +27,9 @@ LEAST_CHARACTERS: Final = 40
 KEPT_WHEN_FULL: Final = 0.5
 """Share of the budget that is kept when it runs out. Dropping much at once, and rarely, lets the model's
 prompt cache hold for the turns between: it matches a prompt only from its beginning."""
-MOST_ITEMS: Final = 1000
+MOST_UNANSWERED: Final = 20_000
+"""Characters, or little more, of what the user said without an answer that every transcript of the turn repeats."""
+MOST_ITEMS: Final = 600
 """Items of a session that are kept; the oldest go first."""
 
 
@@ -150,7 +153,7 @@ class Items:
         self._ids = map("item_{}".format, count(1))
         self._first = 0
         """Index of the first item that the model is still shown."""
-        for message in history:
+        for message in deque(history, MOST_ITEMS):
             if message.role == "user":
                 self.add_user(message.content)
             else:
@@ -168,17 +171,19 @@ class Items:
 
     @property
     def unanswered(self) -> str:
-        """What the user said last, while no answer to it was heard; else empty."""
+        """What the user said last, while no answer to it was heard, or the end of it; else empty."""
         said: list[str] = []
+        characters = 0
         for item in reversed(self._items):
             match item:
-                case UserItem():
-                    said.insert(0, item.text)
+                case UserItem() if characters < MOST_UNANSWERED:
+                    said.append(item.text)
+                    characters += len(item.text)
                 case AssistantItem() if not item.text:
                     continue
                 case _:
                     break
-        return " ".join(said)
+        return " ".join(reversed(said))
 
     @property
     def agent_said(self) -> str:
@@ -187,10 +192,10 @@ class Items:
         for item in reversed(self._items):
             match item:
                 case AssistantItem():
-                    said.insert(0, item.text)
+                    said.append(item.text)
                 case UserItem():
                     break
-        return " ".join(filter(None, said))
+        return " ".join(filter(None, reversed(said)))
 
     def add_user(self, text: str) -> UserItem:
         """The user said this."""
@@ -217,24 +222,33 @@ class Items:
         items = [*self._items[self._first :], *([UserItem("", said)] if said else [])]
         called = {item.call.id for item in items if isinstance(item, FunctionCallItem)}
         answered = called & {item.call_id for item in items if isinstance(item, FunctionOutputItem)}
-        shown = [(item.id, m) for item in items if (m := _message(item, answered)) is not None]
+        rows: list[tuple[str, list[Message]]] = []
+        """What one of the two said in a row, with the id of its first item."""
+        for item in items:
+            message = _message(item, answered)
+            if message is None:
+                continue
+            if rows and rows[-1][1][0].role == message.role and message.role in ("user", "assistant"):
+                rows[-1][1].append(message)
+            else:
+                rows.append((item.id, [message]))
         exchanges: list[tuple[str, list[Message]]] = []
-        for _, run in groupby(enumerate(shown), lambda at: _speaker(at[1][1], at[0])):
-            (_, (item_id, _)), *_ = said_in_a_row = list(run)
-            message = _joined([message for _, (_, message) in said_in_a_row])
+        for item_id, row in rows:
+            message = _joined(row)
             if exchanges and message.role != "user":
                 exchanges[-1][1].append(message)
             elif message.role in ("user", "system"):  # what the agent said before anybody asked is left out
                 exchanges.append((item_id, [message]))
         return View(tuple(Exchange(item_id or None, tuple(messages)) for item_id, messages in exchanges))
 
-    def leave_out(self, budget: float) -> None:
-        """From now on, do not show the model what no longer fits into so many tokens."""
-        kept = self.view().within(budget).exchanges
-        first = kept[0].first if kept else None
-        ids = [item.id for item in self._items]
-        if first in ids:
-            self._first = ids.index(first)
+    def leave_out(self, budget: float) -> View:
+        """From now on, do not show the model what no longer fits into so many tokens. What it is shown then."""
+        view = self.view()
+        shown = View(view.exchanges[-len(view.within(budget).exchanges) :])
+        if shown.exchanges:
+            first = shown.exchanges[0].first
+            self._first = next(at for at, item in enumerate(self._items) if item.id == first)
+        return shown
 
     def _add(self, item: _I) -> _I:
         self._items.append(item)
@@ -260,13 +274,10 @@ def _message(item: Item, answered: set[str]) -> Message | None:
     return None
 
 
-def _speaker(message: Message, place: int) -> tuple[str, int]:
-    """Equal for messages in a row that are one: of the user, or of the assistant."""
-    return message.role, -1 if message.role in ("user", "assistant") else place
-
-
 def _joined(messages: list[Message]) -> Message:
-    """One message of several of the same speaker."""
+    """One message of one or several of the same speaker."""
+    if len(messages) == 1:
+        return messages[0]
     content = " ".join(message.content for message in messages if message.content)
     return replace(messages[0], content=content, tool_calls=sum((m.tool_calls for m in messages), ()))
 

@@ -22,6 +22,7 @@ from voice_agent.dialogue.decisions import Decision, InferEndOfTurn, Onset, Paus
 from voice_agent.dialogue.echo import EchoGuard, is_echo_text
 from voice_agent.dialogue.floor import Floor, State
 from voice_agent.dialogue.line import Line
+from voice_agent.dialogue.options import SessionOptions
 from voice_agent.dialogue.timeline import Timeline
 from voice_agent.dialogue.turn_taking import TurnTaking
 from voice_agent.engines import Engines
@@ -34,7 +35,7 @@ ENDPOINT_S: Final = 10.0
 PREROLL: Final = ms_to_samples(300)
 """Audio before the onset that goes to the transcriber: VAD needs some speech to be sure of it, in samples."""
 
-YIELD_EVERY: Final = 8
+YIELD_EVERY: Final = 4
 """Frames heard in one go before other sessions get the event loop: audio that comes in bursts."""
 
 
@@ -60,27 +61,28 @@ class Listener:
         self,
         engines: Engines,
         settings: Settings,
-        turns: TurnTaking,
+        options: SessionOptions,
         *,
         session: str,
-        input_rate: int,
-        language: str | None,
+        agent_said: str,
         tasks: asyncio.TaskGroup,
         decided: Callable[[Decision], None],
         understood: Callable[[str, bool], None],
         failed: Callable[[StageError], None],
         gone: Callable[[], None],
     ) -> None:
-        """`session` is its id; `gone` is called when the client has sent nothing for `server.idle_s`."""
-        self.turns = turns
+        """`session` is its id, `agent_said` what the agent said before it; `gone` is called when the client has sent
+        nothing for `server.idle_s`."""
         self.text: str | None = ""
         """Transcript of the utterance up to the last silence; None where that failed."""
         self.timeline: Timeline | None = None
         """Of the turn that the open utterance may become, from its last silence on."""
-        self.language = language
         self.speaker: SpokenAloud | None = None
         """What the agent is saying."""
         self.echo = EchoGuard() if settings.turn.echo_guard else None
+        self._turns = TurnTaking(settings.turn, settings.vad.threshold, options.eagerness, options.policy)
+        self._turns.agent_said = agent_said
+        self._language = options.language
         self._engines = engines
         self._session = session
         self._stt_timeout_s = settings.stt.timeout_s
@@ -89,12 +91,12 @@ class Listener:
         self._understood = understood
         self._failed = failed
         self._clock = asyncio.get_running_loop().time
-        self._frame = ms_to_samples(FRAME_MS, input_rate)
+        self._frame = ms_to_samples(FRAME_MS, options.input_rate)
         self._pending = SILENCE
         """Audio short of a frame."""
-        self._vad = engines.vad.stream(input_rate)
-        self._audio = RecentAudio(input_rate)
-        self._for_echo = FrameResampler(input_rate)
+        self._vad = engines.vad.stream(options.input_rate)
+        self._audio = RecentAudio(options.input_rate)
+        self._for_echo = FrameResampler(options.input_rate)
         self._utterance_end = 0
         """Up to where the utterance was taken that is being transcribed, in samples."""
         self._last_speech_at = 0.0
@@ -105,7 +107,7 @@ class Listener:
             waited_for=lambda: self._undecided,
             silent=self._hear_silence,
             lost=self._lose_line,
-            overdue=lambda: self._carry_out(self.turns.overdue()),
+            overdue=lambda: self._carry_out(self._turns.overdue()),
             gone=gone,
             idle_s=settings.server.idle_s,
         )
@@ -113,8 +115,8 @@ class Listener:
     @property
     def idle(self) -> bool:
         """Nobody speaks or is about to, and nothing is being found out."""
-        turns = self.turns
-        return turns.state is State.LISTENING and not turns.run and not turns.held and not self._asking
+        turns = self._turns
+        return turns.state is State.LISTENING and not turns.run and not turns.button_down and not self._asking
 
     async def hear(self, pcm: Pcm16) -> None:
         """Audio from the user at the input rate, of any length."""
@@ -130,17 +132,34 @@ class Listener:
             self._hear_frames(audio[start : min(start + step, whole)])
         self._line.heard(len(pcm) * FRAME_MS / 1000 / self._frame)
 
+    def change(self, options: SessionOptions) -> None:
+        """Go on with these."""
+        self._language = options.language
+        self._turns.policy = options.policy
+        self._turns.set_eagerness(options.eagerness)
+
+    @property
+    def floor(self) -> Floor:
+        """Of the agent's side."""
+        return self._turns.floor
+
     def alive(self) -> None:
         """The client did something else than send audio."""
         self._line.alive()
 
+    def user_is_there(self) -> None:
+        """The user did something, if without speaking."""
+        self._line.alive()
+        self._turns.user_is_there()
+
     def push_to_talk(self, pressed: bool) -> None:
         """See `TurnTaking.push_to_talk`."""
-        self._carry_out(self.turns.push_to_talk(pressed))
+        self._line.alive()
+        self._carry_out(self._turns.push_to_talk(pressed))
 
     def complete(self) -> None:
         """The user's turn is over, if one is open."""
-        self._carry_out(self.turns.complete())
+        self._carry_out(self._turns.complete())
 
     def close_utterance(self) -> None:
         """It is answered or forgotten; what comes belongs to another."""
@@ -155,31 +174,31 @@ class Listener:
     def agent_takes_floor(self, speaker: SpokenAloud) -> None:
         """A response begins."""
         self.speaker = speaker
-        self.turns.agent_takes_floor()
+        self._turns.agent_takes_floor()
 
     def agent_yields_floor(self, said: str) -> None:
         """It has ended; `said` are the words of it that the user heard."""
         self.speaker = None
-        self.turns.agent_yields_floor()
-        self.turns.agent_said = said
+        self._turns.agent_yields_floor()
+        self._turns.agent_said = said
         self.agent_stops()
 
     def agent_sounds(self, pcm: Pcm16, begins: float) -> None:
         """The client plays this, at the rate of `RATE`, beginning at a moment on the loop's clock."""
         if self.echo:
-            self.echo.play(pcm, self.turns.now + round((begins - self._clock()) * RATE))
+            self.echo.play(pcm, self._turns.now + round((begins - self._clock()) * RATE))
 
     def agent_stops(self) -> None:
         """The client plays nothing from now on."""
         if self.echo:
-            self.echo.stop(self.turns.now)
+            self.echo.stop(self._turns.now)
 
     @property
     def _undecided(self) -> bool:
-        return self.turns.floor is Floor.HELD or self.turns.state is not State.LISTENING
+        return self._turns.floor is Floor.HELD or self._turns.state is not State.LISTENING
 
     def _lose_line(self) -> None:
-        if not self.turns.held:
+        if not self._turns.button_down:
             self.complete()
 
     def _hear_silence(self, seconds: float) -> None:
@@ -190,8 +209,8 @@ class Listener:
         if self.idle and not any(probabilities):
             self._audio.append(audio)
             for probability in probabilities:
-                self._carry_out(self.turns.frame(probability))
-            self._audio.drop_before(self.turns.now - PREROLL)
+                self._carry_out(self._turns.frame(probability))
+            self._audio.drop_before(self._turns.now - PREROLL)
             return
         for frame, probability in zip(frames(audio, self._frame), probabilities, strict=True):
             self._hear_frame(frame, probability)
@@ -200,18 +219,18 @@ class Listener:
         self._audio.append(frame)
         if self._is_echo(frame, probability):
             probability = 0.0
-        decisions = self.turns.frame(probability)
-        if self.turns.last_speech == self.turns.now:
+        decisions = self._turns.frame(probability)
+        if self._turns.last_speech == self._turns.now:
             self._last_speech_at = self._clock()
         self._carry_out(decisions)
-        if self.turns.state is State.LISTENING:
-            self._audio.drop_before(self.turns.now - self.turns.run - PREROLL)
+        if self._turns.state is State.LISTENING:
+            self._audio.drop_before(self._turns.now - self._turns.run - PREROLL)
 
     def _is_echo(self, frame: Pcm16, probability: float) -> bool:
-        if not (self.echo and self.echo.expects(self.turns.now)):
+        if not (self.echo and self.echo.expects(self._turns.now)):
             return False
         heard = self._for_echo.feed(frame)
-        return probability > 0 and self.echo.is_echo(heard, self.turns.now)
+        return probability > 0 and self.echo.is_echo(heard, self._turns.now)
 
     def _carry_out(self, decisions: list[Decision]) -> None:
         for decision in decisions:
@@ -219,11 +238,11 @@ class Listener:
                 case Onset():
                     self._stop_asking()
                     if self.speaker:
-                        self.turns.agent_said = self.speaker.aloud()
+                        self._turns.agent_said = self.speaker.aloud()
                 case TranscribeInterim():
                     self._ask(self._transcribe_interim(self._utterance()))
                 case Prepare():
-                    self._utterance_end = self.turns.now
+                    self._utterance_end = self._turns.now
                     self.timeline = Timeline(self._session, last_speech=self._last_speech_at)
                     self.timeline.mark("vad_stop", self._clock())
                     self._ask(self._transcribe(self._utterance(), self.timeline))
@@ -234,7 +253,7 @@ class Listener:
             self._decided(decision)
 
     def _utterance(self) -> Pcm16:
-        return self._audio.since(self.turns.opened - PREROLL)
+        return self._audio.since(self._turns.opened - PREROLL)
 
     def _ask(self, question: Coroutine[Any, Any, None]) -> None:
         task = self._tasks.create_task(question)
@@ -247,23 +266,23 @@ class Listener:
         self._asking.clear()
 
     async def _transcribe_interim(self, pcm: Pcm16) -> None:
-        if self.turns.floor is not Floor.FREE:  # of a barge-in: it decides something
+        if self._turns.floor is not Floor.FREE:  # of a barge-in: it decides something
             await self._interim(pcm)
             return
         with self._engines.speculation.interim() as allowed:
             if allowed:
                 await self._interim(pcm)
             else:
-                self._carry_out(self.turns.interim(None))
+                self._carry_out(self._turns.interim(None))
 
     async def _interim(self, pcm: Pcm16) -> None:
         try:
             transcript = await self._text_of(pcm, partial=True)
         except StageError:  # the whole utterance is tried, too, and that is heard of
-            self._carry_out(self.turns.interim(None))
+            self._carry_out(self._turns.interim(None))
             return
         text = self._user_words(transcript.text)
-        self._carry_out(self.turns.interim(text, echo=text != transcript.text))
+        self._carry_out(self._turns.interim(text, echo=text != transcript.text))
         self._understood(text, False)
 
     async def _transcribe(self, pcm: Pcm16, timeline: Timeline) -> None:
@@ -274,8 +293,8 @@ class Listener:
             self._failed(error)
             self.text = None
         timeline.mark("transcript", self._clock())
-        self._carry_out(self.turns.transcribed(self.text))
-        if self.turns.state is State.TRAILING:
+        self._carry_out(self._turns.transcribed(self.text))
+        if self._turns.state is State.TRAILING:
             self._understood(self.text or "", True)
 
     async def _infer_end_of_turn(self, pcm: Pcm16) -> None:
@@ -285,13 +304,13 @@ class Listener:
         except StageError as error:
             self._failed(error)  # the words and the silence decide
             return
-        self._carry_out(self.turns.scored(score))
+        self._carry_out(self._turns.scored(score))
 
     async def _text_of(self, pcm: Pcm16, *, partial: bool = False) -> Transcript:
         async with engine_call("transcriber", self._stt_timeout_s, "STT__TIMEOUT_S"):
-            return await self._engines.transcriber.transcribe(pcm, language=self.language, partial=partial)
+            return await self._engines.transcriber.transcribe(pcm, language=self._language, partial=partial)
 
     def _user_words(self, text: str) -> str:
         """Empty where it was the agent that was heard."""
-        over_agent = self.echo and self.speaker and self.turns.floor is not Floor.FREE
+        over_agent = self.echo and self.speaker and self._turns.floor is not Floor.FREE
         return "" if over_agent and self.speaker and is_echo_text(text, self.speaker.text) else text

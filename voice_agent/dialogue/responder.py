@@ -18,7 +18,7 @@ from voice_agent.dialogue.events import (
     SessionError,
     TurnTimeline,
 )
-from voice_agent.dialogue.items import LEAST_ROOM, AssistantItem, Items, token_estimate
+from voice_agent.dialogue.items import LEAST_ROOM, AssistantItem, Items, View, token_estimate
 from voice_agent.dialogue.listening import Listener
 from voice_agent.dialogue.manners import Phrases
 from voice_agent.dialogue.options import SessionOptions
@@ -99,7 +99,7 @@ class Responder:
         """Begin with the reply to what the user may have said last. Nobody outside hears of it."""
         self.discard_prepared()
         if self._discarded < MOST_DISCARDED and self._engines.speculation.may_begin():
-            self._prepared = self._make_reply(timeline, text)
+            self._prepared = self._make_reply(timeline, self._items.view(text))
 
     def discard_prepared(self) -> None:
         """What was prepared is void: the user goes on."""
@@ -112,15 +112,15 @@ class Responder:
     def answer(self, timeline: Timeline) -> None:
         """Reply to what the items hold, with what is prepared for it if that went well. It has the floor."""
         prepared, self._prepared = self._prepared, None
-        self._items.leave_out(self._budget(self._instructions))
+        view = self._items.leave_out(self._budget(self._instructions))
         if prepared and (prepared.response.failure or prepared.task.done()):
             log.warning("session %s: prepared in vain: %s", self._session, prepared.response.failure)
             self._engines.speculation.failed()
             anew = isinstance(prepared.response.failure, Retracted)
-            prepared = self._make_reply(timeline, anew=anew)
+            prepared = self._make_reply(timeline, view, anew=anew)
         elif prepared:
             self._engines.speculation.used()
-        self._give_floor(prepared or self._make_reply(timeline))
+        self._give_floor(prepared or self._make_reply(timeline, view))
 
     def utterance_is_over(self) -> None:
         """What is prepared from now on is for another one."""
@@ -173,9 +173,8 @@ class Responder:
         self.discard_prepared()
         self.interrupt()
 
-    def _make_reply(self, timeline: Timeline, said: str = "", *, anew: bool = False) -> _Making:
-        view, instructions = self._items.view(said), self._instructions
-
+    def _make_reply(self, timeline: Timeline, view: View, *, anew: bool = False) -> _Making:
+        instructions = self._instructions
         budget = self._budget(instructions)
 
         def request(share: float) -> Request:
@@ -244,7 +243,7 @@ class Responder:
         response.spoken.forget()
         self._end(response, "interrupted")
         timeline = response.timeline.again()
-        self._give_floor(self._make_reply(timeline, anew=True))
+        self._give_floor(self._make_reply(timeline, self._items.view(), anew=True))
 
     def _clean_up(self, response: Response, _: asyncio.Task[None]) -> None:
         response.close()

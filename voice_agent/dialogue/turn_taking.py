@@ -87,7 +87,7 @@ class TurnTaking:
         self.agent_said = ""
         """The agent's words that the user answers, or speaks over. Set from outside."""
         self.policy = policy
-        self.held = False
+        self.button_down = False
         """Push to talk: the user keeps the floor, whatever the silence says."""
 
         self._speech_threshold = speech_threshold
@@ -182,9 +182,9 @@ class TurnTaking:
 
         Pressed again before the utterance was committed, it goes on.
         """
-        if pressed is self.held:
+        if pressed is self.button_down:
             return []
-        self.held = pressed
+        self.button_down = pressed
         self._released = not pressed and self.state is not State.LISTENING
         self.user_is_there()
         return list(self._agent(Input.MEANT) if pressed else self._decide())
@@ -255,11 +255,13 @@ class TurnTaking:
                     self.opened = first
                     self._voiced = self.run
                     self._words, self._echo, self._wordless = None, False, False
-                elif not self.held:  # with the button held, a pause says nothing of this speaker's manner
+                elif (
+                    not self.button_down
+                ):  # with the button held, a pause says nothing of this speaker's manner
                     self._pauses.append(samples_to_ms(first - self._fell_silent))
                 self._interim_at = self.now
                 yield Onset(first)
-                if self._may_interrupt and not self.held and self.floor is Floor.AGENT:
+                if self._may_interrupt and not self.button_down and self.floor is Floor.AGENT:
                     self._held_since = self.now - self.run
                     yield from self._agent(Input.SPEECH)
             case Input.SILENCE:
@@ -300,7 +302,7 @@ class TurnTaking:
 
     def _trail(self, silence: int, ended: bool) -> Iterator[Decision]:
         """Weigh whether the turn is over; `ended` says that it is."""
-        if (self.held or not self.policy.automatic) and not ended:
+        if (self.button_down or not self.policy.automatic) and not ended:
             return
         if ended:
             self.over = 1.0
@@ -342,7 +344,7 @@ class TurnTaking:
 
     def _wait(self) -> Iterator[Decision]:
         """Nobody speaks: see how long."""
-        if not self._quiet or self._quiet_since is None or self.floor is not Floor.FREE or self.held:
+        if not self._quiet or self._quiet_since is None or self.floor is not Floor.FREE or self.button_down:
             return
         if self.now - self._quiet_since >= self._quiet:
             self._quiet_since = None  # until the agent has spoken
@@ -353,9 +355,9 @@ class TurnTaking:
         """Over the agent: stop it, or let it go on."""
         if self.floor is Floor.FREE:
             return
-        if self.state is State.LISTENING or not (self._may_interrupt or self.held):
+        if self.state is State.LISTENING or not (self._may_interrupt or self.button_down):
             meant: bool | None = False  # the latter where the policy has changed while the agent was held
-        elif self.held or (self._words and not self._is_backchannel()):
+        elif self.button_down or (self._words and not self._is_backchannel()):
             meant = True
         elif self.state is State.TRAILING and self._text is not None:
             meant = self._failed

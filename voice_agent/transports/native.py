@@ -65,11 +65,11 @@ async def serve(socket: WebSocket, agent: Agent) -> None:
 
 
 async def _converse(socket: WebSocket, agent: Agent) -> None:
-    start, held = await _greet(socket, agent)
+    start, early = await _greet(socket, agent)
     async with agent.session(_options(start)) as session:
         async with sending():
             await socket.send_text(_ready(session))
-        await exchange(agent, _read(socket, session, held), _write(socket, session))
+        await exchange(agent, _read(socket, session, early), _write(socket, session))
 
 
 async def _greet(socket: WebSocket, agent: Agent) -> tuple[Start, list[str | bytes]]:
@@ -82,11 +82,11 @@ async def _greet(socket: WebSocket, agent: Agent) -> tuple[Start, list[str | byt
         Closed: a session can't begin with that.
     """
     refused: PartOfStart | None = None
-    held: list[str | bytes] = []
+    early: list[str | bytes] = []
     starts = 0
     with suppress(TimeoutError):
         async with asyncio.timeout(GREETING_S) as limit:
-            while starts < MAX_STARTS and sum(map(len, held)) <= MAX_MESSAGE:
+            while starts < MAX_STARTS and sum(map(len, early)) <= MAX_MESSAGE:
                 message = await receive(socket)
                 try:
                     start = _start(message, agent)
@@ -95,25 +95,25 @@ async def _greet(socket: WebSocket, agent: Agent) -> tuple[Start, list[str | byt
                     continue
                 match start:
                     case Start():
-                        return start, held
+                        return start, early
                     case PartOfStart():
                         refused, starts = start, starts + 1
                         for fault in start.wrong:
                             await socket.send_text(fault.as_json())
                         limit.reschedule(asyncio.get_running_loop().time() + GREETING_S)
                     case None:
-                        held.append(message)
+                        early.append(message)
                         if not refused:
                             break
     if not refused:
-        return Start(), held
+        return Start(), early
     if not refused.usable:
         raise Closed(
             status.WS_1008_POLICY_VIOLATION,
             "no_start",
             f"no start that could be used came within {GREETING_S:.0f} s: {refused.wrong[0]}",
         )
-    return refused.usable, held
+    return refused.usable, early
 
 
 def _start(message: str | bytes, agent: Agent) -> Start | PartOfStart | None:
@@ -170,13 +170,13 @@ def _options(start: Start) -> SessionOptions:
     )
 
 
-async def _read(socket: WebSocket, session: Session, held: list[str | bytes]) -> None:
+async def _read(socket: WebSocket, session: Session, early: list[str | bytes]) -> None:
     """Take messages until the client stops or goes; no more of them than what answers them has room."""
     pace = Pace(session.options.input_rate)
     going = True
     while going:
-        messages = held or await receive_all(socket, unhurried=session.idle)
-        held = []
+        messages = early or await receive_all(socket, unhurried=session.idle)
+        early = []
         for message in _joined(messages):
             await session.room()
             try:

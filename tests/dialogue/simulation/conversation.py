@@ -114,7 +114,7 @@ class Conversation:
 
         def note(event: Event) -> None:
             held.log.append((clock(), event, hosted.session.options))
-            turns = hosted.session._turns
+            turns = hosted.session._listener._turns
             if turns.now - turns.opened >= turns._longest:
                 held.too_long.add(clock())
             held.most_waiting = max(held.most_waiting, hosted.session._outbox._bytes)
