@@ -9,11 +9,12 @@ import numpy as np
 from voice_agent.audio import FRAME_MS, RATE, Pcm16, frames, ms_to_samples
 from voice_agent.engines import Engines
 from voice_agent.errors import StageError
+from voice_agent.speculation import Speculation
 from voice_agent.stages.chunker import SentenceChunker
 from voice_agent.stages.generator.deltas import Delta, Finish, TextDelta
 from voice_agent.stages.generator.request import Message, Request
 from voice_agent.stages.transcriber import Transcript
-from voice_agent.urgency import Speculation
+from voice_agent.urgency import Need
 
 LOUD = 8000
 """Amplitude that the scripted VAD takes for speech."""
@@ -64,7 +65,13 @@ class ScriptedTranscriber:
     async def close(self) -> None: ...
 
     async def transcribe(
-        self, pcm: Pcm16, *, language: str | None = None, prompt: str | None = None, partial: bool = False
+        self,
+        pcm: Pcm16,
+        *,
+        language: str | None = None,
+        prompt: str | None = None,
+        partial: bool = False,
+        need: Need | None = None,
     ) -> Transcript:
         await asyncio.sleep(self.delay_s)
         text = self.texts[0] if self.texts else "hello"
@@ -154,7 +161,7 @@ class ScriptedSynthesizer:
         return language or "en"
 
     async def stream(
-        self, text: str, *, voice: str | None = None, language: str | None = None
+        self, text: str, *, voice: str | None = None, language: str | None = None, need: Need | None = None
     ) -> AsyncGenerator[Pcm16, None]:
         self.said.append(text)
         self.running += 1

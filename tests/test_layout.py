@@ -17,12 +17,12 @@ LAYERS = (
     ("hosting",),
     ("dialogue",),
     ("engines",),
-    ("urgency",),
+    ("speculation",),
     ("stages",),
     ("models",),
     ("config",),
     ("audio",),
-    ("errors", "parent"),
+    ("errors", "parent", "urgency"),
 )
 """From the top down; each may import those below it. `lab` and `client` stand beside them."""
 PURE = ("turn_taking", "floor", "decisions", "end_of_turn", "backchannel")

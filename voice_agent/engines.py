@@ -5,6 +5,7 @@ from typing import Protocol, Self, runtime_checkable
 
 from voice_agent.config import LlmSettings, ModelsSettings, Settings
 from voice_agent.models import catalog
+from voice_agent.speculation import Speculation
 from voice_agent.stages import endpoint
 from voice_agent.stages.chunker import Chunker, SentenceChunker
 from voice_agent.stages.endpoint import Endpoint, NoEndpoint, SmartTurn
@@ -15,7 +16,6 @@ from voice_agent.stages.generator.openai_api import OpenAIGenerator
 from voice_agent.stages.synthesizer import Synthesizer
 from voice_agent.stages.transcriber import FasterWhisper, Transcriber
 from voice_agent.stages.vad import Vad, build_vad
-from voice_agent.urgency import Speculation
 
 
 class Engine(Protocol):

@@ -17,8 +17,8 @@ from voice_agent.dialogue.events import (
 from voice_agent.dialogue.manners import PHRASES
 from voice_agent.dialogue.replying import Reply
 from voice_agent.errors import AudioError, StageError
+from voice_agent.speculation import Speculation
 from voice_agent.stages.generator.deltas import Delta, Finish, TextDelta
-from voice_agent.urgency import Speculation
 
 SORRY = PHRASES["en"].no_answer
 

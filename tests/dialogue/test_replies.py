@@ -19,9 +19,9 @@ from voice_agent.dialogue.options import SessionOptions
 from voice_agent.dialogue.replying import SHARES
 from voice_agent.dialogue.responder import MOST_DISCARDED
 from voice_agent.errors import ContextTooLong, StageError
+from voice_agent.speculation import Speculation
 from voice_agent.stages.generator.deltas import Delta, Finish, Retract, TextDelta, ThoughtDelta, ToolCallDelta
 from voice_agent.stages.generator.request import Message
-from voice_agent.urgency import Speculation
 
 SORRY = PHRASES["en"].no_answer
 

@@ -25,8 +25,8 @@ from voice_agent.dialogue.events import (
     UserTranscript,
 )
 from voice_agent.dialogue.options import SessionOptions
+from voice_agent.speculation import INTERIM_SHARE, Speculation
 from voice_agent.stages.generator.request import Message
-from voice_agent.urgency import INTERIM_SHARE, Speculation
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.looptime, pytest.mark.usefixtures("plain_evidence")]
 

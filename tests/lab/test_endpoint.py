@@ -26,6 +26,7 @@ from voice_agent.lab.cutoffs import (
 )
 from voice_agent.lab.replay import Delays, Ear, Moment, Replay
 from voice_agent.stages.transcriber import Transcript
+from voice_agent.urgency import Need
 
 DELAYS = Delays(transcript_ms=150, score_ms=60)
 QUESTION = "Can I have a small latte with soy milk?"
@@ -45,7 +46,13 @@ class Writer:
     async def close(self) -> None: ...
 
     async def transcribe(
-        self, pcm: Pcm16, *, language: str | None = None, prompt: str | None = None, partial: bool = False
+        self,
+        pcm: Pcm16,
+        *,
+        language: str | None = None,
+        prompt: str | None = None,
+        partial: bool = False,
+        need: Need | None = None,
     ) -> Transcript:
         self.asked.append(len(pcm))
         text = next(text for ms, text in self.texts.items() if samples_to_ms(len(pcm)) <= ms)

@@ -18,6 +18,7 @@ from voice_agent.lab.scenario import Scenario, Step
 from voice_agent.lab.scenarios import Speech, burst, load_scenarios
 from voice_agent.stages.synthesizer import Synthesizer
 from voice_agent.stages.transcriber import FasterWhisper
+from voice_agent.urgency import Need
 
 OURS = Path(__file__).parents[2] / "scenarios"
 
@@ -161,7 +162,7 @@ class Singer:
         return "en"
 
     async def stream(
-        self, text: str, *, voice: str | None = None, language: str | None = None
+        self, text: str, *, voice: str | None = None, language: str | None = None, need: Need | None = None
     ) -> AsyncGenerator[Pcm16, None]:
         self.sung.append(text)
         note = (8000 * np.sin(np.arange(self.rate * 3 // 10) * 0.1)).astype(np.int16)

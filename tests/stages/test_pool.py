@@ -1,9 +1,11 @@
 """An engine's threads: who goes first, and what becomes of one that hangs."""
 
 import logging
+import math
 import subprocess
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
@@ -14,6 +16,7 @@ from prometheus_client import REGISTRY
 
 from voice_agent.stages import pool as pool_module
 from voice_agent.stages.pool import MOST_LOST, Job, Pool, PoolClosedError
+from voice_agent.urgency import Need, Urgency
 
 WAIT_S = 10
 """Longer than anything here takes: a test that comes to this has failed."""
@@ -63,7 +66,8 @@ def one() -> Iterator[Pool]:
 
 
 def submit(pool: Pool, call: Callable[[], Any], *, background: bool = False) -> Job[Any]:
-    return pool.submit(call, limit_s=LIMIT_S, background=background)
+    need = Need(Urgency.AHEAD, math.inf) if background else None
+    return pool.submit(call, limit_s=LIMIT_S, need=need)
 
 
 def results(jobs: list[Job[Any]]) -> list[Any]:
@@ -114,8 +118,38 @@ def test_what_is_dropped_is_let_go_of_at_once(one: Pool, work: Work) -> None:
     results([running])
 
 
-def test_background_jobs_never_take_the_last_thread(work: Work) -> None:
-    pool = Pool("test", 3)
+def test_the_most_urgent_goes_first_as_judged_when_a_thread_is_free(one: Pool, work: Work) -> None:
+    running = submit(one, work.call("running"))
+    work.until_begun(1)
+    now = time.monotonic()
+    needs = {
+        "ahead, for long": Need(Urgency.AHEAD, now + 60),
+        "ahead, nearly dry": Need(Urgency.AHEAD, now + 0.5),
+        "prepared": Need(Urgency.PREPARED, now),
+        "prepared, then due": Need(Urgency.PREPARED, now),
+        "due": Need(Urgency.DUE, now),
+        "due before": Need(Urgency.DUE, now - 1),
+        "barge-in": Need(Urgency.BARGE_IN, now + 1),
+        "likely": Need(Urgency.LIKELY, now),
+    }
+    jobs = [one.submit(work.call(name), limit_s=LIMIT_S, need=need) for name, need in needs.items()]
+    needs["prepared, then due"].urgency, needs["prepared, then due"].by = Urgency.DUE, now + 0.1
+    work.let_go()
+    results([running, *jobs])
+    assert work.begun[1:] == [
+        "barge-in",
+        "due before",
+        "due",
+        "prepared, then due",
+        "ahead, nearly dry",
+        "likely",
+        "prepared",
+        "ahead, for long",
+    ]
+
+
+def test_work_ahead_of_time_never_takes_the_spare_thread(work: Work) -> None:
+    pool = Pool("test", 3, spare=1)
     looks = [submit(pool, work.call(f"background {n}"), background=True) for n in range(3)]
     work.until_begun(2)
     urgent = submit(pool, work.call("urgent"))
@@ -328,7 +362,7 @@ def test_a_thread_that_hangs_keeps_no_process_from_ending() -> None:
 
 def test_many_jobs_begun_dropped_failed_and_done_leave_no_more_threads_than_there_may_be() -> None:
     before = set(threading.enumerate())
-    pool = Pool("test", 3)
+    pool = Pool("test", 3, spare=1)
     jobs = [submit(pool, lambda n=n: 1 // (n % 5), background=n % 2 == 0) for n in range(500)]  # type: ignore[misc]
     for job in jobs[::3]:
         job.drop()

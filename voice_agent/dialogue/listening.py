@@ -1,6 +1,7 @@
 """The ear of one session: audio in, the decisions of turn-taking out, and the words that they are based on."""
 
 import asyncio
+import math
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, Protocol
 
@@ -28,6 +29,7 @@ from voice_agent.dialogue.turn_taking import TurnTaking
 from voice_agent.engines import Engines
 from voice_agent.errors import StageError
 from voice_agent.stages.transcriber import Transcript
+from voice_agent.urgency import Need, Urgency
 
 ENDPOINT_S: Final = 10.0
 """Longest wait for the end-of-turn detector; words and silence decide without it long before."""
@@ -267,17 +269,17 @@ class Listener:
 
     async def _transcribe_interim(self, pcm: Pcm16) -> None:
         if self._turns.floor is not Floor.FREE:  # of a barge-in: it decides something
-            await self._interim(pcm)
+            await self._interim(pcm, Urgency.BARGE_IN)
             return
         with self._engines.speculation.interim() as allowed:
             if allowed:
-                await self._interim(pcm)
+                await self._interim(pcm, Urgency.AHEAD)
             else:
                 self._carry_out(self._turns.interim(None))
 
-    async def _interim(self, pcm: Pcm16) -> None:
+    async def _interim(self, pcm: Pcm16, urgency: Urgency) -> None:
         try:
-            transcript = await self._text_of(pcm, partial=True)
+            transcript = await self._text_of(pcm, urgency, partial=True)
         except StageError:  # the whole utterance is tried, too, and that is heard of
             self._carry_out(self._turns.interim(None))
             return
@@ -287,7 +289,7 @@ class Listener:
 
     async def _transcribe(self, pcm: Pcm16, timeline: Timeline) -> None:
         try:
-            transcript = await self._text_of(pcm)
+            transcript = await self._text_of(pcm, Urgency.LIKELY)
             self.text = self._user_words(transcript.text)
         except StageError as error:
             self._failed(error)
@@ -306,9 +308,12 @@ class Listener:
             return
         self._carry_out(self._turns.scored(score))
 
-    async def _text_of(self, pcm: Pcm16, *, partial: bool = False) -> Transcript:
+    async def _text_of(self, pcm: Pcm16, urgency: Urgency, *, partial: bool = False) -> Transcript:
+        need = Need(urgency, math.inf if urgency is Urgency.AHEAD else self._clock())
         async with engine_call("transcriber", self._stt_timeout_s, "STT__TIMEOUT_S"):
-            return await self._engines.transcriber.transcribe(pcm, language=self._language, partial=partial)
+            return await self._engines.transcriber.transcribe(
+                pcm, language=self._language, partial=partial, need=need
+            )
 
     def _user_words(self, text: str) -> str:
         """Empty where it was the agent that was heard."""

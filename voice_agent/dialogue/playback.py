@@ -87,6 +87,11 @@ class Playback:
         """Audio that the client has played by now, milliseconds."""
         return self._played_s() * 1000
 
+    @property
+    def dry_at(self) -> float:
+        """When the player runs out of what it was given and will be, on the loop's clock; later if it is paused."""
+        return max(self._ends_at, self._clock()) + self._unsent_s
+
     def start(self) -> None:
         """Send what there is, and from now on what comes."""
         self._started = True

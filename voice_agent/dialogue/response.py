@@ -25,6 +25,7 @@ from voice_agent.dialogue.timeline import Timeline
 from voice_agent.errors import StageError
 from voice_agent.stages.chunker import Chunk, Chunker
 from voice_agent.stages.synthesizer import Synthesizer
+from voice_agent.urgency import Need, Urgency
 
 log = logging.getLogger(__name__)
 
@@ -113,6 +114,8 @@ class Response:
         """Why it is to be made anew: it failed before it was committed, or what was said was a thought."""
         self.begun = asyncio.get_running_loop().time()
         """On the loop's clock."""
+        self.need = Need(Urgency.PREPARED, self.begun)
+        """How urgent its next piece is."""
         self._source = source
         self._chunker = chunker
         self._voice = voice
@@ -143,6 +146,7 @@ class Response:
         """It is due: what was prepared goes out now, and the rest as it is made."""
         self.id, self._emit = response_id, emit
         self.timeline.response = response_id
+        self.need.urgency, self.need.by = Urgency.DUE, self._clock()
         self._committed.set()
         emit(ResponseStarted(response_id, self.timeline.turn))
         for chunk in self.spoken.chunks:
@@ -150,6 +154,7 @@ class Response:
             if chunk.whole:
                 self._show_end(chunk)
         self.playback.start()
+        self._look_ahead()
 
     def close(self) -> None:
         """Nothing more of it goes out."""
@@ -253,7 +258,7 @@ class Response:
         if chunk.spoken:
             resampler = Resampler(self._voice.synthesizer.rate, self._voice.rate)
             audio = self._voice.synthesizer.stream(
-                chunk.spoken, voice=self._voice.name, language=self._voice.language
+                chunk.spoken, voice=self._voice.name, language=self._voice.language, need=self.need
             )
             async with aclosing(audio):
                 while (pcm := await self._next_audio(audio)) is not None:
@@ -276,4 +281,10 @@ class Response:
 
     async def _put(self, chunk: SpokenChunk, pcm: Pcm16) -> None:
         chunk.audio_ms += samples_to_ms(len(pcm), self._voice.rate)
+        self._look_ahead(len(pcm) / self._voice.rate)
         await self.playback.put(pcm)
+
+    def _look_ahead(self, more_s: float = 0.0) -> None:
+        """What comes next is wanted when the client has played what there is, and `more_s`."""
+        if self._committed.is_set() and self.ready:
+            self.need.urgency, self.need.by = Urgency.AHEAD, self.playback.dry_at + more_s

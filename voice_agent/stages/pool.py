@@ -2,13 +2,14 @@
 
 import logging
 import threading
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from time import monotonic
 from typing import Final, Generic, TypeVar
 
 from prometheus_client import Counter
+
+from voice_agent.urgency import Need, Urgency
 
 T = TypeVar("T")
 
@@ -32,11 +33,11 @@ class PoolClosedError(RuntimeError):
 class Job(Generic[T]):
     """A call that waits for a thread, runs in one, or is over."""
 
-    def __init__(self, call: Callable[[], T], limit_s: float, background: bool) -> None:
+    def __init__(self, call: Callable[[], T], limit_s: float, need: Need) -> None:
         self.outcome: Future[T] = Future()
         """The result of the call. Cancelled where it was dropped before it began."""
         self.limit_s = limit_s
-        self.background = background
+        self.need = need
         self.begun_at: float | None = None
         self._call: Callable[[], T] | None = call
 
@@ -71,16 +72,17 @@ class Pool:
     watches them all the time. A pool looks after its threads when it is asked for something, and `look_after`
     says when to ask again.
 
-    Background jobs go behind the others, and never take the last of several threads: the others wait for one
-    only where there is one thread.
+    The most urgent job goes first, as judged when a thread is free. `spare` threads do nothing ahead of time
+    (`Urgency.AHEAD`): what somebody waits for finds one free.
     """
 
-    def __init__(self, stage: str, threads: int) -> None:
+    def __init__(self, stage: str, threads: int, *, spare: int = 0) -> None:
         self._stage = stage
         self._size = threads
+        self._most_ahead = max(1, threads - spare)
         self._changed = threading.Condition()
-        self._urgent: deque[Job[object]] = deque()
-        self._background: deque[Job[object]] = deque()
+        self._waiting: list[Job[object]] = []
+        """In the order in which they came."""
         self._running: dict[threading.Thread, Job[object] | None] = {}
         """Each thread, with what it runs; None where it waits."""
         self._hung: set[threading.Thread] = set()
@@ -94,21 +96,22 @@ class Pool:
         self.look_after()
         return len(self._hung) < MOST_LOST
 
-    def submit(self, call: Callable[[], T], *, limit_s: float, background: bool = False) -> Job[T]:
-        """Run `call` when its turn comes. A thread in which it runs for longer than `limit_s` is given up.
+    def submit(self, call: Callable[[], T], *, limit_s: float, need: Need | None = None) -> Job[T]:
+        """Run `call` when its turn comes; without a `need` it is due. A thread in which it runs for longer than
+        `limit_s` is given up.
 
         Raises:
             PoolClosedError: the pool is closed, all its threads hang, or the system gives it none. What waits
                 when it is closed gets that as its outcome.
         """
         self.look_after()
-        job = Job(call, limit_s, background)
+        job = Job(call, limit_s, need or Need())
         with self._changed:
             if self._closed:
                 raise PoolClosedError("closed")
             if not self._room:
                 raise PoolClosedError(f"not working: {len(self._hung)} of its threads hang")
-            (self._background if background else self._urgent).append(job)  # type: ignore[arg-type]
+            self._waiting.append(job)  # type: ignore[arg-type]
             self._add_threads()
             if not self._running:
                 job.drop()
@@ -149,9 +152,7 @@ class Pool:
         """
         with self._changed:
             self._closed = True
-            waiting = [*self._urgent, *self._background]
-            self._urgent.clear()
-            self._background.clear()
+            waiting, self._waiting = self._waiting, []
             threads = list(self._running)
             self._end_if_empty()
             self._changed.notify_all()
@@ -168,7 +169,7 @@ class Pool:
     def _add_threads(self) -> None:
         """As many as there is work for. The lock is held."""
         idle = sum(job is None for job in self._running.values())
-        wanted = len(self._urgent) + len(self._background) - idle
+        wanted = len(self._waiting) - idle
         for _ in range(min(wanted, self._room - len(self._running))):
             thread = threading.Thread(target=self._work, name=self._stage, daemon=True)
             try:
@@ -193,7 +194,7 @@ class Pool:
                 if self._closed or len(self._running) >= self._room:
                     return None
             self._running[me] = None
-            self._changed.notify()  # a background job may have been passed over, because enough of them ran
+            self._changed.notify()  # work ahead of time may have been passed over, because enough of it ran
             while not self._closed:
                 if job := self._take():
                     self._running[me] = job
@@ -204,12 +205,14 @@ class Pool:
             return None
 
     def _take(self) -> Job[object] | None:
-        while self._urgent:
-            if job := _begin(self._urgent.popleft()):
-                return job
-        behind = sum(job is not None and job.background for job in self._running.values())
-        while self._background and behind < max(1, self._size - 1):
-            if job := _begin(self._background.popleft()):
+        """The most urgent job that may be begun. The lock is held."""
+        now = monotonic()
+        ahead = sum(job is not None and _is_ahead(job, now) for job in self._running.values())
+        for job in sorted(self._waiting, key=lambda job: job.need.rank(now)):
+            if ahead >= self._most_ahead and _is_ahead(job, now):
+                break
+            self._waiting.remove(job)
+            if _begin(job):
                 return job
         return None
 
@@ -218,9 +221,13 @@ class Pool:
             self._ended.set_result(None)
 
 
-def _begin(job: Job[object]) -> Job[object] | None:
-    """None where it was dropped."""
+def _is_ahead(job: Job[object], now: float) -> bool:
+    return job.need.rank(now)[0] is Urgency.AHEAD
+
+
+def _begin(job: Job[object]) -> bool:
+    """False where it was dropped."""
     if not job.outcome.set_running_or_notify_cancel():
-        return None
+        return False
     job.begun_at = monotonic()
-    return job
+    return True

@@ -8,6 +8,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from voice_agent.errors import StageError, VoiceAgentError
 from voice_agent.stages.pool import Job, Pool, PoolClosedError
+from voice_agent.urgency import Need
 
 T = TypeVar("T")
 
@@ -35,10 +36,11 @@ class Worker:
     thread that does not come back from a call is replaced (see `Pool`).
     """
 
-    def __init__(self, stage: str, *, threads: int, timeout_s: float) -> None:
+    def __init__(self, stage: str, *, threads: int, timeout_s: float, spare: int = 0) -> None:
+        """`spare` of several threads are kept for what somebody waits for; see `Pool`."""
         self._stage = stage
         self._timeout_s = timeout_s
-        self._pool = Pool(stage, threads)
+        self._pool = Pool(stage, threads, spare=spare)
         self._stops: set[Stop] = set()
         self._waiting: set[asyncio.Future[Any]] = set()
 
@@ -56,7 +58,7 @@ class Worker:
         call: Callable[[], T],
         *,
         timeout_s: float | None = None,
-        background: bool = False,
+        need: Need | None = None,
         stop: Stop | None = None,
     ) -> T:
         """The result of `call`, from a thread.
@@ -64,7 +66,7 @@ class Worker:
         Args:
             call: the work.
             timeout_s: longest wait, that for a thread included; by default the worker's.
-            background: it goes behind everything else, and leaves a thread free if there are several.
+            need: how urgent it is; by default it is due.
             stop: is set when the outcome is known or not wanted any more.
 
         Raises:
@@ -73,19 +75,21 @@ class Worker:
         """
         limit_s = self._timeout_s if timeout_s is None else timeout_s
         stop = stop or threading.Event()
-        job = self._submit(call, limit_s, background=background)
+        job = self._submit(call, limit_s, need)
         self._stops.add(stop)
         try:
             return await self._outcome(job)
         finally:
             self._leave(job, stop)
 
-    def stream(self, pieces: Generator[T, None, None], stop: Stop | None = None) -> AsyncGenerator[T, None]:
+    def stream(
+        self, pieces: Generator[T, None, None], stop: Stop | None = None, need: Need | None = None
+    ) -> AsyncGenerator[T, None]:
         """The pieces of a generator, each made in a thread.
 
         A generator holds a thread only while it makes a piece: the next is asked for when the one before is
         taken, so at most one lies ready (the bound of the hand-over), a slow consumer holds up nobody, and
-        streams that share a thread take turns.
+        the most urgent of the streams that share a thread goes first, piece by piece.
 
         Leaving the iteration (`aclose`, a cancelled step, or just dropping it, begun or not) sets `stop`, on
         which `pieces` may end early, drops a piece that no thread has begun, and closes `pieces` as soon as it
@@ -95,7 +99,7 @@ class Worker:
             TookTooLongError: no piece came within the time limit, the wait for a thread included.
             StageError: `pieces` failed, and not with an error of this project; or the worker was closed.
         """
-        return _Stream(self, pieces, stop or threading.Event())
+        return _Stream(self, pieces, stop or threading.Event(), need)
 
     async def close(self) -> None:
         """Stop what runs, drop what waits, end the threads; within `CLOSING_S`, whatever a thread does.
@@ -114,9 +118,9 @@ class Worker:
         for waiting in list(self._waiting):
             waiting.cancel()
 
-    def _submit(self, call: Callable[[], T], limit_s: float, *, background: bool = False) -> Job[T]:
+    def _submit(self, call: Callable[[], T], limit_s: float, need: Need | None) -> Job[T]:
         try:
-            return self._pool.submit(call, limit_s=limit_s, background=background)
+            return self._pool.submit(call, limit_s=limit_s, need=need)
         except PoolClosedError as error:
             raise StageError(self._stage, f"the {self._stage} is {error}") from error
 
@@ -161,10 +165,13 @@ class Worker:
 class _Stream(AsyncGenerator[T, None]):
     """See `Worker.stream`. Leaving needs no event loop, so that dropping a stream is leaving it."""
 
-    def __init__(self, worker: Worker, pieces: Generator[T, None, None], stop: Stop) -> None:
+    def __init__(
+        self, worker: Worker, pieces: Generator[T, None, None], stop: Stop, need: Need | None
+    ) -> None:
         self._worker = worker
         self._pieces = pieces
         self._stop = stop
+        self._need = need
         self._ahead: Job[T | None] | None = None
         self._left = False
 
@@ -204,7 +211,7 @@ class _Stream(AsyncGenerator[T, None]):
 
     def _advance(self) -> Job[T | None]:
         pieces = self._pieces
-        return self._worker._submit(lambda: next(pieces, None), self._worker._timeout_s)
+        return self._worker._submit(lambda: next(pieces, None), self._worker._timeout_s, self._need)
 
     def _leave(self) -> None:
         if self._left:

@@ -22,6 +22,7 @@ from voice_agent.errors import ContextTooLong, StageError
 from voice_agent.stages.generator.deltas import Delta
 from voice_agent.stages.generator.request import Request
 from voice_agent.stages.transcriber import Transcript
+from voice_agent.urgency import Need
 
 TROUBLES = {None: 0.958, "fails": 0.03, "is faulty": 0.005, "hangs": 0.007}
 """What happens to a call to an engine, or to the wait for a piece of what it gives, and how often."""
@@ -83,7 +84,13 @@ class Transcriber(ScriptedTranscriber):
     saying: str = ""
 
     async def transcribe(
-        self, pcm: Pcm16, *, language: str | None = None, prompt: str | None = None, partial: bool = False
+        self,
+        pcm: Pcm16,
+        *,
+        language: str | None = None,
+        prompt: str | None = None,
+        partial: bool = False,
+        need: Need | None = None,
     ) -> Transcript:
         text = self.saying
         with self.lots.call("transcriber"):
@@ -121,7 +128,7 @@ class Synthesizer(ScriptedSynthesizer):
     lots: Lots = field(default_factory=lambda: Lots(0))
 
     async def stream(
-        self, text: str, *, voice: str | None = None, language: str | None = None
+        self, text: str, *, voice: str | None = None, language: str | None = None, need: Need | None = None
     ) -> AsyncGenerator[Pcm16, None]:
         with self.lots.call("synthesizer"):
             await self.lots.wait("synthesizer", 0.02, 0.1)

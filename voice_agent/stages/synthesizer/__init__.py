@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator
 from typing import Protocol
 
 from voice_agent.audio import Pcm16
+from voice_agent.urgency import Need
 
 
 class Synthesizer(Protocol):
@@ -23,9 +24,11 @@ class Synthesizer(Protocol):
         """
 
     def stream(
-        self, text: str, *, voice: str | None = None, language: str | None = None
+        self, text: str, *, voice: str | None = None, language: str | None = None, need: Need | None = None
     ) -> AsyncGenerator[Pcm16, None]:
         """Speak `text` (already in spoken form: words, no markup), giving PCM as it is made.
+
+        `need` tells how urgent each piece is when its turn may come; by default it is due.
 
         Leaving the iteration (break, cancel, `aclose`) stops the synthesis at the engine's next piece.
 

@@ -21,6 +21,7 @@ from voice_agent.stages.synthesizer.edges import Audio, Edges, pause_ms
 from voice_agent.stages.synthesizer.text import legible, speakable
 from voice_agent.stages.synthesizer.voices import check_voice, default_first
 from voice_agent.stages.worker import Worker
+from voice_agent.urgency import Need
 
 WEIGHTS: Final = "kokoro-82m-v1.0-int8"
 DEFAULT_VOICE: Final = "af_heart"
@@ -61,7 +62,7 @@ class KokoroSynthesizer:
             pass
 
     def stream(
-        self, text: str, *, voice: str | None = None, language: str | None = None
+        self, text: str, *, voice: str | None = None, language: str | None = None, need: Need | None = None
     ) -> AsyncGenerator[Pcm16, None]:
         """Speak `text`; see `Synthesizer`. `language` is the voice's own.
 
@@ -70,7 +71,7 @@ class KokoroSynthesizer:
             StageError: the engine failed, or took longer than `tts.timeout_s` for a piece.
         """
         stop = OnnxStop()
-        return self._worker.stream(self._speak(text, voice, stop), stop)
+        return self._worker.stream(self._speak(text, voice, stop), stop, need)
 
     @property
     def healthy(self) -> bool:

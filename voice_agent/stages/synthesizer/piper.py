@@ -23,6 +23,7 @@ from voice_agent.stages.synthesizer.edges import Audio, Edges, pause_ms
 from voice_agent.stages.synthesizer.text import legible, speakable
 from voice_agent.stages.synthesizer.voices import check_voice
 from voice_agent.stages.worker import Worker
+from voice_agent.urgency import Need
 
 DEFAULT_VOICE: Final = "en_US-joe-medium"
 CATALOG_PREFIX: Final = "piper-"
@@ -76,7 +77,7 @@ class PiperSynthesizer:
             pass
 
     def stream(
-        self, text: str, *, voice: str | None = None, language: str | None = None
+        self, text: str, *, voice: str | None = None, language: str | None = None, need: Need | None = None
     ) -> AsyncGenerator[Pcm16, None]:
         """Speak `text`; see `Synthesizer`. `language` is the voice's own.
 
@@ -85,7 +86,7 @@ class PiperSynthesizer:
             StageError: the engine failed, or took longer than `tts.timeout_s` for a piece.
         """
         stop = OnnxStop()
-        return self._worker.stream(self._speak(text, voice, stop), stop)
+        return self._worker.stream(self._speak(text, voice, stop), stop, need)
 
     @property
     def healthy(self) -> bool:

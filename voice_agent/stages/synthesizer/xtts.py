@@ -16,6 +16,7 @@ from voice_agent.stages.synthesizer.edges import Edges, pause_ms
 from voice_agent.stages.synthesizer.text import legible, speakable
 from voice_agent.stages.synthesizer.voices import check_voice, default_first
 from voice_agent.stages.worker import Worker
+from voice_agent.urgency import Need
 
 if TYPE_CHECKING:
     from voice_agent.stages.synthesizer.xtts_model import XttsModel
@@ -55,7 +56,7 @@ class XttsSynthesizer:
             pass
 
     def stream(
-        self, text: str, *, voice: str | None = None, language: str | None = None
+        self, text: str, *, voice: str | None = None, language: str | None = None, need: Need | None = None
     ) -> AsyncGenerator[Pcm16, None]:
         """Speak `text`, in English by default; see `Synthesizer`.
 
@@ -64,7 +65,7 @@ class XttsSynthesizer:
             StageError: the engine failed, or took longer than `tts.timeout_s` for a piece.
         """
         stop = threading.Event()
-        return self._worker.stream(self._speak(text, voice, language or "en", stop), stop)
+        return self._worker.stream(self._speak(text, voice, language or "en", stop), stop, need)
 
     @property
     def healthy(self) -> bool:

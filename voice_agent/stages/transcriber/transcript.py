@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from voice_agent.audio import Pcm16
+from voice_agent.urgency import Need
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,13 @@ class Transcriber(Protocol):
         """
 
     async def transcribe(
-        self, pcm: Pcm16, *, language: str | None = None, prompt: str | None = None, partial: bool = False
+        self,
+        pcm: Pcm16,
+        *,
+        language: str | None = None,
+        prompt: str | None = None,
+        partial: bool = False,
+        need: Need | None = None,
     ) -> Transcript:
         """The words in `pcm`, at RATE. The same samples give the same words.
 
@@ -50,8 +57,8 @@ class Transcriber(Protocol):
             pcm: the utterance, with some tenths of a second of what was before and after.
             language: two-letter code; by default the settings'.
             prompt: primes the engine with names and jargon to spell right; by default the settings'.
-            partial: a look at an utterance that goes on. It costs less, is less exact, and waits until
-                no whole utterance does.
+            partial: a look at an utterance that goes on. It costs less, and is less exact.
+            need: how urgent it is; by default it is due.
 
         Raises:
             StageError: the engine failed, took too long, or does not know the language.

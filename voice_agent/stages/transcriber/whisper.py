@@ -16,6 +16,7 @@ from voice_agent.stages.transcriber.transcript import Transcript
 from voice_agent.stages.transcriber.weights import check_name, load
 from voice_agent.stages.transcriber.window import MAX_TOKENS, WINDOW_S, Window, text_limit
 from voice_agent.stages.worker import TookTooLongError, Worker
+from voice_agent.urgency import Need
 
 UNSURE: Final = -0.3
 """Mean log-probability of the likeliest token at each step, below which texts are compared as a whole (beam search)."""
@@ -39,7 +40,7 @@ class FasterWhisper:
         self._model: WhisperModel | None = None
         self._window: Window | None = None
         self.languages: tuple[str, ...] = ()
-        self._worker = Worker("transcriber", threads=settings.workers, timeout_s=settings.timeout_s)
+        self._worker = Worker("transcriber", threads=settings.workers, timeout_s=settings.timeout_s, spare=1)
         check_name(settings.model)
 
     async def start(self) -> None:
@@ -52,7 +53,13 @@ class FasterWhisper:
         await self.transcribe(second)
 
     async def transcribe(
-        self, pcm: Pcm16, *, language: str | None = None, prompt: str | None = None, partial: bool = False
+        self,
+        pcm: Pcm16,
+        *,
+        language: str | None = None,
+        prompt: str | None = None,
+        partial: bool = False,
+        need: Need | None = None,
     ) -> Transcript:
         """See `Transcriber`."""
         language = language or self._settings.language or None
@@ -65,7 +72,7 @@ class FasterWhisper:
             return await self._worker.run(
                 lambda: self._infer(pcm, language, prompt, partial, abandoned),
                 timeout_s=self._settings.timeout_s,
-                background=partial,
+                need=need,
                 stop=abandoned,
             )
         except TookTooLongError as error:
