@@ -9,6 +9,7 @@ from tests.dialogue.calling import ENDPOINT_MS, SETTINGS, calling
 from tests.scripted import Script, silence, speech
 from voice_agent.dialogue.events import (
     EndReason,
+    ResponseAudio,
     ResponseEnded,
     ResponseMade,
     ResponseText,
@@ -296,3 +297,31 @@ async def test_what_failed_before_it_was_due_is_counted_as_such() -> None:
         await caller.ask()
         await caller.until(ResponseEnded)
     assert (counted("failed"), counted("used")) == (failed + 1, used)
+
+
+async def test_the_model_is_free_once_it_has_written_though_the_reply_goes_on() -> None:
+    script = Script()
+    script.generator.delay_s = 0.0
+    sentences = [f"This is sentence number {number} of a long reply. " for number in range(8)]
+    script.generator.replies = [[*map(TextDelta, sentences), Finish("stop")]]
+    async with calling(script) as caller:
+        caller.session.read("hello")
+        await caller.until(ResponseAudio)
+        assert script.generator.running == 0
+        ended = await caller.until(ResponseEnded)
+    assert ended.heard_ms > 15_000 and ended.heard == "".join(sentences).strip()
+
+
+async def test_a_text_that_was_cut_short_is_spoken_up_to_its_last_whole_sentence() -> None:
+    script = Script()
+    script.generator.delay_s = 0.0
+    script.generator.replies = [
+        [TextDelta("Well, as you know, it is sunny today. It is warm, too. And then"), Finish("length")]
+    ]
+    async with calling(script) as caller:
+        caller.session.read("hello")
+        ended = await caller.until(ResponseEnded)
+    assert (ended.reason, ended.heard) == (
+        "completed",
+        "Well, as you know, it is sunny today. It is warm, too.",
+    )

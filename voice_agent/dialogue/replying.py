@@ -8,6 +8,7 @@ from contextlib import aclosing
 from typing import Final
 
 from voice_agent.dialogue.bounds import engine_call
+from voice_agent.dialogue.eager import eager
 from voice_agent.errors import ContextTooLong, StageError
 from voice_agent.stages.generator import Generator
 from voice_agent.stages.generator.deltas import (
@@ -66,13 +67,16 @@ class Reply:
         """Whether the text ended in the midst of it."""
         return self.finish == "length"
 
-    async def text(self) -> AsyncGenerator[str, None]:
-        """The words, as they are written.
+    def text(self) -> AsyncGenerator[str, None]:
+        """The words, as they are written. The model is read as fast as it writes, and is then free for others.
 
         Raises:
             Retracted: what was given so far was none of them.
             StageError: the model failed, said nothing, or took too long.
         """
+        return eager(self._text())
+
+    async def _text(self) -> AsyncGenerator[str, None]:
         clock = asyncio.get_running_loop().time
         characters, visible, since = 0, False, clock()
         async with aclosing(self._deltas()) as deltas:
@@ -82,10 +86,9 @@ class Reply:
                 if text is None:
                     break
                 characters, visible = characters + len(text), visible or is_visible(text)
-                begun = clock()
                 yield text
-                # The time that a voice takes for it is not the model's; nor are signs without words an answer.
-                since = clock() if any(map(str.isalnum, text)) else since + clock() - begun
+                if any(map(str.isalnum, text)):  # signs without words are no answer
+                    since = clock()
                 if characters > MOST_CHARACTERS:
                     log.warning(
                         "%s wrote %d characters: no more are taken", self._generator.model, characters

@@ -123,6 +123,8 @@ class Response:
         self._clock = asyncio.get_running_loop().time
         self._emit: Callable[[Event], None] | None = None
         self._committed = asyncio.Event()
+        self._written = False
+        """All of the text has been given to the chunker."""
         self._broken: StageError | None = None
         """What ended the text before its end; what had come by then is said first."""
         self._speaking = asyncio.Lock()
@@ -216,7 +218,7 @@ class Response:
         """Whether it is half a sentence: of a text that broke off, or of one that was cut short after whole ones."""
         if chunk.text.rstrip(CLOSERS).endswith(SENTENCE_ENDS):
             return False
-        return self._broken is not None or (source.cut_short and self.spoken.begun)
+        return self._broken is not None or (self._written and source.cut_short and self.spoken.begun)
 
     async def _bridge_wait(self) -> None:
         """Once committed, say the filler if the reply is late."""
@@ -247,6 +249,7 @@ class Response:
                         if start:
                             await asyncio.sleep(0)
                         yield text[start : start + MOST_AT_ONCE]
+            self._written = True
         except Retracted:
             raise
         except StageError as error:
