@@ -37,7 +37,7 @@ async def test_it_is_ready_when_every_engine_has_started(monkeypatch: pytest.Mon
         assert not agent.ready
         assert await refusal(agent) == "not_ready"
         loaded.set()
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(1)
         assert agent.ready
         async with agent.session(SessionOptions()):
             assert await refusal(agent) == "server_full"
@@ -84,7 +84,7 @@ async def test_an_engine_whose_threads_hang_makes_it_not_ready(monkeypatch: pyte
     script = Script()
     agent = agent_of(script)
     async with agent.running():
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(1)
         assert agent.serving
         monkeypatch.setattr(script.synthesizer, "healthy", False, raising=False)
         assert not agent.serving
@@ -135,7 +135,7 @@ async def test_draining_waits_for_the_sessions_but_not_for_ever() -> None:
     agent = agent_of(Script())
     clock = asyncio.get_running_loop().time
     async with agent.running():
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(1)
         async with agent.session(SessionOptions()):
             begun = clock()
             await agent.drain(2)
@@ -149,7 +149,7 @@ async def test_a_session_goes_on_while_nobody_is_attached_to_it() -> None:
     script = Script()
     agent = agent_of(script)
     async with agent.running():
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(1)
         hosted = await agent.begin(SessionOptions())
         async with hosted.attached() as session:
             session.read("hello")
@@ -169,7 +169,7 @@ async def test_what_nobody_foresaw_ends_the_session_and_is_told_to_who_is_attach
     agent = agent_of(Script())
     before = asyncio.all_tasks()
     async with agent.running():
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(1)
         with pytest.raises(ExceptionGroup) as caught:
             async with agent.session(SessionOptions()) as session:
                 session._listener._ask(_fails())
@@ -196,7 +196,7 @@ async def test_a_session_whose_tasks_hang_gives_its_place_back() -> None:
                 continue
 
     async with agent.running():
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(1)
         async with agent.session(SessionOptions()) as session:
             session._listener._ask(hang())
             await asyncio.sleep(0)

@@ -15,6 +15,7 @@ from voice_agent.dialogue.session import Session
 from voice_agent.engines import Engine, Engines
 from voice_agent.errors import StageError, VoiceAgentError
 from voice_agent.hosting import HostedSession
+from voice_agent.rehearsal import rehearse
 
 log = logging.getLogger(__name__)
 
@@ -180,6 +181,8 @@ class Agent:
         limit = self.settings.server.max_sessions
         if self._open >= limit:
             raise Refused("server_full", f"all {limit} places are taken; try again later")
+        if self.engines.load.full:
+            raise Refused("server_full", "as many conversations go on as can be served; try again later")
 
     def _check_ready(self) -> None:
         if self.draining.is_set():
@@ -197,9 +200,11 @@ class Agent:
         await asyncio.gather(*map(self._start, self.engines.all()))
         if self.failure:
             log.error("not ready, and it will not be: %s", self.failure)
-        else:
-            self.ready = True
-            log.info("ready after %.1f s", clock() - begun)
+            return
+        await rehearse(self.engines)
+        self.ready = True
+        log.info("ready after %.1f s", clock() - begun)
+        await self.engines.load.watch()
 
     async def _start(self, engine: Engine) -> None:
         """Until it works: an endpoint may come up after us. A wrong setting or missing weights stay as they are."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, Self, runtime_checkable
 
 from voice_agent.config import LlmSettings, ModelsSettings, Settings
+from voice_agent.load import Load
 from voice_agent.models import catalog
 from voice_agent.speculation import Speculation
 from voice_agent.stages import endpoint
@@ -58,6 +59,8 @@ class Engines:
     synthesizer: Synthesizer
     speculation: Speculation = field(default_factory=Speculation)
     """How much of them may go into responses that are not yet due."""
+    load: Load = field(default_factory=Load)
+    """How much of the machine they take, and whether one more conversation can be served."""
 
     @classmethod
     def build(cls, settings: Settings) -> Self:
@@ -70,6 +73,7 @@ class Engines:
             chunker=SentenceChunker(),
             synthesizer=build_synthesizer(settings),
             speculation=Speculation(settings.turn.prepare),
+            load=Load(settings.server.max_conversations),
         )
 
     def all(self) -> tuple[Engine, ...]:

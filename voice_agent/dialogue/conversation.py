@@ -18,7 +18,14 @@ from voice_agent.dialogue.decisions import (
     Prepare,
     Resume,
 )
-from voice_agent.dialogue.events import EndReason, SessionEnded, SessionError, SpeechStarted, SpeechStopped
+from voice_agent.dialogue.events import (
+    EndOfSession,
+    EndReason,
+    SessionEnded,
+    SessionError,
+    SpeechStarted,
+    SpeechStopped,
+)
 from voice_agent.dialogue.floor import Floor
 from voice_agent.dialogue.items import Items
 from voice_agent.dialogue.listening import Listener
@@ -77,8 +84,9 @@ class Conversation:
         self.over = False
         """The agent has hung up: nothing more is answered."""
         self._turns = Turns(self.items, self.responder.note_heard)
-        self._leaving = False
-        """The agent says goodbye."""
+        self._leaving: EndOfSession | None = None
+        """Why the agent hangs up as soon as it has said so."""
+        self._load = engines.load
         self._session = session
         self._settings = settings
         self._outbox = outbox
@@ -89,11 +97,17 @@ class Conversation:
         self.responder.discard_prepared()
         timeline = self._timeline_from_now()
         self._take_turn(text, timeline)
-        self.responder.answer(timeline)
+        self._reply(timeline)
 
     def respond(self) -> None:
         """Answer what was said, whoever said it last."""
-        self.responder.answer(self._timeline_from_now())
+        self._reply(self._timeline_from_now())
+
+    def close(self) -> None:
+        """Stop all that is under way."""
+        self.listener.close()
+        self.responder.close()
+        self._load.left(self._session)
 
     # What the listener tells.
 
@@ -124,7 +138,7 @@ class Conversation:
             case AskIfThere():
                 self._say(self._phrases().still_there)
             case LetGo():
-                self._leaving = True
+                self._leaving = "quiet"
                 self._say(self._phrases().goodbye)
 
     def _understand(self, text: str, whole: bool) -> None:
@@ -132,7 +146,8 @@ class Conversation:
         if not text:
             return
         self._outbox.put(self._turns.transcript(text))
-        if whole and self.listener.floor is Floor.FREE and self.options.policy.answer:
+        may_be_due = whole and self.listener.floor is Floor.FREE and self.options.policy.answer
+        if may_be_due and self._load.has_room_for(self._session):
             assert self.listener.timeline
             self.responder.prepare(text, self.listener.timeline)
 
@@ -148,12 +163,21 @@ class Conversation:
         if self.listener.text is None:
             self.responder.say(self._phrases().not_understood, self.listener.timeline)
         else:
-            self.responder.answer(self.listener.timeline)
+            self._reply(self.listener.timeline)
+
+    def _reply(self, timeline: Timeline) -> None:
+        """Answer, if that does not cost the conversations that are under way their speed."""
+        if self._load.admits(self._session):
+            self.responder.answer(timeline)
+            return
+        self.responder.discard_prepared()
+        self.responder.say(self._phrases().busy, timeline)
+        self._leaving = "busy"
 
     def _take_turn(self, text: str | None, timeline: Timeline) -> None:
         """The user said this; None where it could not be understood."""
         self.responder.interrupt()
-        self._leaving = False
+        self._leaving = None
         self._outbox.put(self._turns.take(text))
         timeline.turn = self._turns.latest
 
@@ -167,11 +191,13 @@ class Conversation:
         self.responder.say(words, Timeline(self._session, last_speech=self._clock(), turn=self._turns.latest))
 
     def _floor_is_free(self, reason: EndReason) -> None:
-        if self._leaving and reason != "interrupted":
-            self._hang_up("quiet")
-        self._leaving = False
+        leaving, self._leaving = self._leaving, None
+        if leaving and reason != "interrupted":
+            self._hang_up(leaving)
+        else:
+            self._load.replied(self._session)
 
-    def _hang_up(self, reason: str) -> None:
+    def _hang_up(self, reason: EndOfSession) -> None:
         self.over = True
         self._outbox.put(SessionEnded(reason))
 

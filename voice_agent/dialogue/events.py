@@ -10,6 +10,7 @@ from voice_agent.audio import Pcm16
 from voice_agent.dialogue.timeline import Timeline
 
 EndReason = Literal["completed", "interrupted", "failed"]
+EndOfSession = Literal["quiet", "idle", "busy"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +139,9 @@ class SessionError:
 class SessionEnded:
     """The agent hangs up: the last event."""
 
-    reason: str
-    """In one word: `quiet`, the user said nothing for long; `idle`, the client sent nothing for long."""
+    reason: EndOfSession
+    """`quiet`: the user said nothing for long; `idle`: the client sent nothing for long; `busy`: at the first turn, as
+    many conversations went on as can be served."""
 
 
 Event: TypeAlias = (

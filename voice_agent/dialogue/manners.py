@@ -20,6 +20,8 @@ class Phrases:
     """The user has been quiet for long."""
     goodbye: str
     """Nor was there an answer to that."""
+    busy: str
+    """As many conversations go on as the machine can serve."""
 
 
 PHRASES: Final = {
@@ -29,6 +31,7 @@ PHRASES: Final = {
         not_understood="Sorry, I couldn't make that out. Please say it again.",
         still_there="Are you still there?",
         goodbye="Goodbye.",
+        busy="Sorry, all lines are busy right now. Please try again in a few minutes.",
     ),
 }
 """By two-letter code. The voices speak English so far, so there is no other yet."""
@@ -43,4 +46,5 @@ def phrases(settings: TurnSettings, language: str | None) -> Phrases:
         not_understood=common.not_understood,
         still_there=settings.quiet_question,
         goodbye=settings.quiet_goodbye,
+        busy=common.busy,
     )

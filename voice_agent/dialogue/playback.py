@@ -5,6 +5,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
+from prometheus_client import Histogram
+
 from voice_agent.audio import Pcm16, frames, ms_to_samples
 
 PIECE_MS: Final = 60
@@ -26,6 +28,16 @@ STALLED_S: Final = 3.0
 """A player whose reports do not move on by `MOVED_S` in this time is believed no longer: the clock goes on."""
 MOVED_S: Final = 1.0
 """A third of real time: a player that is slower than that is none."""
+
+
+GAP_S: Final = 0.06
+"""A shorter silence within a reply is not noticed, seconds."""
+
+_gaps: Final = Histogram(
+    "voice_agent_response_gap_seconds",
+    "Silences within replies, as their pacing knows: the client had played all that there was.",
+    buckets=(0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4),
+)
 
 
 def _nowhere(_: Pcm16) -> None:
@@ -197,6 +209,8 @@ class Playback:
                 self._timer = self._call_at(self._clock() + ahead - self._lead_s, self._advance)
                 return
             piece = self._unsent.popleft()
+            if self._sent_s and (gap_s := self._clock() - self._ends_at) > GAP_S:
+                _gaps.observe(gap_s)
             self._sound(self._sent_s, piece)
             self._sent_s += len(piece) / self._rate
             self._send(piece)

@@ -123,8 +123,7 @@ class Session:
 
     def close(self) -> None:
         """Stop all that is under way."""
-        self._listener.close()
-        self._responder.close()
+        self._conversation.close()
 
 
 @asynccontextmanager

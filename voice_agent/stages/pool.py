@@ -7,7 +7,7 @@ from concurrent.futures import CancelledError, Future
 from time import monotonic
 from typing import Final, Generic, TypeVar
 
-from prometheus_client import Counter
+from prometheus_client import Counter, Histogram
 
 from voice_agent.urgency import Need, Urgency
 
@@ -21,6 +21,12 @@ can't be stopped within."""
 MOST_LOST: Final = 4
 """Threads that may hang at once. Each keeps its memory and perhaps a core; beyond that a restart is cheaper."""
 
+_waits = Histogram(
+    "voice_agent_queue_wait_seconds",
+    "How long work waited for a thread of an engine, by its urgency when it got one.",
+    ["stage", "urgency"],
+    buckets=(0.001, 0.01, 0.03, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8),
+)
 _lost = Counter(
     "voice_agent_engine_threads_lost", "Threads given up since a call on an engine hung in them.", ["stage"]
 )
@@ -38,6 +44,7 @@ class Job(Generic[T]):
         """The result of the call. Cancelled where it was dropped before it began."""
         self.limit_s = limit_s
         self.need = need
+        self.asked_at = monotonic()
         self.begun_at: float | None = None
         self._call: Callable[[], T] | None = call
 
@@ -213,6 +220,7 @@ class Pool:
                 break
             self._waiting.remove(job)
             if _begin(job):
+                _waits.labels(self._stage, job.need.rank(now)[0].name.lower()).observe(now - job.asked_at)
                 return job
         return None
 

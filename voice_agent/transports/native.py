@@ -226,6 +226,12 @@ async def _write(socket: WebSocket, session: Session) -> None:
     async for event in session.events():
         if isinstance(event, ResponseMade):
             continue  # this wire tells when it was played
+        if isinstance(event, SessionEnded) and event.reason == "busy":
+            raise Closed(
+                status.WS_1013_TRY_AGAIN_LATER,
+                "server_full",
+                "as many conversations go on as can be served; try again later",
+            )
         async with sending():
             if isinstance(event, ResponseAudio):
                 await socket.send_bytes(event.pcm.astype("<i2", copy=False).tobytes())
