@@ -17,7 +17,7 @@ LAYERS = (
     ("hosting", "rehearsal"),
     ("dialogue",),
     ("engines",),
-    ("speculation", "load"),
+    ("speculation", "load", "speeds"),
     ("stages",),
     ("models",),
     ("config",),

@@ -7,6 +7,7 @@ from voice_agent.config import LlmSettings, ModelsSettings, Settings
 from voice_agent.load import Load
 from voice_agent.models import catalog
 from voice_agent.speculation import Speculation
+from voice_agent.speeds import Speeds
 from voice_agent.stages import endpoint
 from voice_agent.stages.chunker import Chunker, SentenceChunker
 from voice_agent.stages.endpoint import Endpoint, NoEndpoint, SmartTurn
@@ -61,6 +62,8 @@ class Engines:
     """How much of them may go into responses that are not yet due."""
     load: Load = field(default_factory=Load)
     """How much of the machine they take, and whether one more conversation can be served."""
+    speeds: Speeds = field(default_factory=Speeds)
+    """How fast they work at present."""
 
     @classmethod
     def build(cls, settings: Settings) -> Self:

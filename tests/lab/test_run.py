@@ -81,7 +81,8 @@ def level_of(url: str, calls: list[Call], sessions: int = 1, options: Options | 
 def test_a_known_delay_is_measured(url: str) -> None:
     level = level_of(url, CALLS, sessions=4)
     assert [turn.outcome for turn in level.turns] == ["answered"] * 16
-    assert median(turn.voice_to_voice_ms or 0 for turn in level.turns) == pytest.approx(KNOWN_MS, abs=15)
+    shortest = min(turn.voice_to_voice_ms or 0 for turn in level.turns)  # a busy machine only adds to it
+    assert shortest == pytest.approx(KNOWN_MS, abs=15)
     assert all(turn.word_errors == 0 and turn.words for turn in level.turns)
 
 

@@ -50,7 +50,7 @@ async def test_transcribes_the_shared_recordings(whisper: FasterWhisper) -> None
     if not found:
         pytest.skip("no recordings beside the checkout")
     pairs = [(r.transcript, (await whisper.transcribe(read_audio(r.path))).text) for r in found]
-    assert corpus_word_error_rate(pairs) <= 0.11, pairs  # 10.1 % of the recordings that there are now
+    assert corpus_word_error_rate(pairs) <= 0.12, pairs  # 10.1 to 11.4 %, by the processor
 
 
 @pytest.mark.engines

@@ -8,7 +8,6 @@ from contextlib import aclosing
 from typing import Final
 
 from voice_agent.dialogue.bounds import engine_call
-from voice_agent.dialogue.eager import eager
 from voice_agent.errors import ContextTooLong, StageError
 from voice_agent.stages.generator import Generator
 from voice_agent.stages.generator.deltas import (
@@ -67,16 +66,13 @@ class Reply:
         """Whether the text ended in the midst of it."""
         return self.finish == "length"
 
-    def text(self) -> AsyncGenerator[str, None]:
-        """The words, as they are written. The model is read as fast as it writes, and is then free for others.
+    async def text(self) -> AsyncGenerator[str, None]:
+        """The words, as they are written.
 
         Raises:
             Retracted: what was given so far was none of them.
             StageError: the model failed, said nothing, or took too long.
         """
-        return eager(self._text())
-
-    async def _text(self) -> AsyncGenerator[str, None]:
         clock = asyncio.get_running_loop().time
         characters, visible, since = 0, False, clock()
         async with aclosing(self._deltas()) as deltas:

@@ -209,6 +209,7 @@ class Responder:
                 options.language,
                 options.output_rate,
                 self._settings.tts.timeout_s,
+                self._engines.speeds,
             ),
             partial(self._playback, options),
             Bridge(phrases.filler, turn.filler_after_ms / 1000, phrases.no_answer),

@@ -9,6 +9,7 @@ from typing import Final, Protocol
 
 from voice_agent.audio import SILENCE, Pcm16, Resampler, samples_to_ms
 from voice_agent.dialogue.bounds import engine_call
+from voice_agent.dialogue.eager import eager
 from voice_agent.dialogue.events import (
     EndReason,
     Event,
@@ -20,9 +21,11 @@ from voice_agent.dialogue.events import (
 )
 from voice_agent.dialogue.playback import Playback
 from voice_agent.dialogue.replying import Retracted
+from voice_agent.dialogue.runway import Runway
 from voice_agent.dialogue.spoken_text import SpokenChunk, SpokenText
 from voice_agent.dialogue.timeline import Timeline
 from voice_agent.errors import StageError
+from voice_agent.speeds import Speeds
 from voice_agent.stages.chunker import Chunk, Chunker
 from voice_agent.stages.synthesizer import Synthesizer
 from voice_agent.urgency import Need, Urgency
@@ -34,6 +37,8 @@ SENTENCE_ENDS: Final = (".", "!", "?", "…", "。", "！", "？", ":")
 MOST_AT_ONCE: Final = 200
 """Characters that are cut and put in spoken words in one go, before other sessions get the event loop: an endpoint may
 send a whole reply at once."""
+MOST_HELD_S: Final = 0.6
+"""Longest time for which audio is held back: a gap is better than a longer silence before the reply."""
 CLOSERS: Final = " \t\n\"'”’)]}*_`»"
 """What may stand after them."""
 
@@ -49,6 +54,8 @@ class Voice:
     """Of the audio that goes out, hertz."""
     timeout_s: float
     """Longest wait for the next piece of audio."""
+    speeds: Speeds
+    """Of the engines, at present."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,10 +128,14 @@ class Response:
         self._voice = voice
         self._bridge = bridge
         self._clock = asyncio.get_running_loop().time
+        self._runway = Runway(voice.speeds)
+        self._begun = False
+        """It is being heard."""
+        self._hold_until: float | None = None
+        """When it begins, whatever there is of it then, on the loop's clock; None before it has audio."""
+        self._timer: asyncio.TimerHandle | None = None
         self._emit: Callable[[Event], None] | None = None
         self._committed = asyncio.Event()
-        self._written = False
-        """All of the text has been given to the chunker."""
         self._broken: StageError | None = None
         """What ended the text before its end; what had come by then is said first."""
         self._speaking = asyncio.Lock()
@@ -155,12 +166,13 @@ class Response:
             self._show_begin(chunk)
             if chunk.whole:
                 self._show_end(chunk)
-        self.playback.start()
-        self._look_ahead()
+        self._begin_if_it_can_go_on()
 
     def close(self) -> None:
         """Nothing more of it goes out."""
         self._emit = None
+        if self._timer:
+            self._timer.cancel()
         self.playback.close()
 
     async def run(self, failed: Callable[[StageError], None]) -> EndReason:
@@ -195,30 +207,37 @@ class Response:
                 except StageError as second:
                     failed(second)
         await self._committed.wait()
+        self._begin()
         await self.playback.finish()
         return reason
 
     async def _say(self, source: Source, *, remembered: bool) -> None:
-        """Speak the text as it comes."""
-        language = self._voice.synthesizer.speaks(self._voice.name, self._voice.language)
-        async with aclosing(self._chunker.split(self._words(source), language=language)) as chunks:
+        """Speak the text as it comes. It is read as fast as it is written: its model is then free for others."""
+        async with aclosing(eager(self._chunks(source))) as chunks:
             async for chunk in chunks:
                 if self.ready:
                     await self._committed.wait()
-                if self._is_torn(chunk, source):
-                    break
-                self.timeline.mark("first_chunk", self._clock())
                 async with self._speaking:
                     await self._speak(chunk, remembered=remembered)
         if self._broken:
             broken, self._broken = self._broken, None
             raise broken
 
-    def _is_torn(self, chunk: Chunk, source: Source) -> bool:
-        """Whether it is half a sentence: of a text that broke off, or of one that was cut short after whole ones."""
-        if chunk.text.rstrip(CLOSERS).endswith(SENTENCE_ENDS):
-            return False
-        return self._broken is not None or (self._written and source.cut_short and self.spoken.begun)
+    async def _chunks(self, source: Source) -> AsyncGenerator[Chunk, None]:
+        """The text in pieces for the voice, without half a sentence where it broke off or, after whole ones, was cut
+        short."""
+        language = self._voice.synthesizer.speaks(self._voice.name, self._voice.language)
+        first = True
+        async with aclosing(self._chunker.split(self._words(source), language=language)) as chunks:
+            async for chunk in chunks:
+                if not chunk.text.rstrip(CLOSERS).endswith(SENTENCE_ENDS) and (
+                    self._broken or (source.cut_short and not first)
+                ):
+                    break
+                first = False
+                self.timeline.mark("first_chunk", self._clock())
+                self._runway.cut(len(chunk.text))
+                yield chunk
 
     async def _bridge_wait(self) -> None:
         """Once committed, say the filler if the reply is late."""
@@ -226,6 +245,7 @@ class Response:
         await asyncio.sleep(self._bridge.after_s)
         if self._bridge.filler and not self.spoken.chunks:
             async with self._speaking:
+                self._begin()
                 filler = Chunk(f"{self._bridge.filler} ", self._bridge.filler)
                 try:
                     await self._speak(filler, remembered=False)
@@ -245,19 +265,23 @@ class Response:
                 async for text in stream:
                     if not isinstance(source, Phrase):
                         self.timeline.mark("llm_first_token", self._clock())
+                    self._runway.wrote(len(text), self._clock())
                     for start in range(0, len(text), MOST_AT_ONCE):
                         if start:
                             await asyncio.sleep(0)
                         yield text[start : start + MOST_AT_ONCE]
-            self._written = True
+                    self._begin_if_it_can_go_on()
         except Retracted:
             raise
         except StageError as error:
             self._broken = error
+        self._runway.written()
+        self._begin_if_it_can_go_on()
 
     async def _speak(self, chunk: Chunk, *, remembered: bool) -> None:
         spoken = self.spoken.begin(chunk.text, remembered=remembered)
         self._show_begin(spoken)
+        self._runway.speaks(len(chunk.text), len(chunk.spoken), self._clock())
         if chunk.spoken:
             resampler = Resampler(self._voice.synthesizer.rate, self._voice.rate)
             audio = self._voice.synthesizer.stream(
@@ -269,12 +293,18 @@ class Response:
                     await self._put(spoken, resampler.feed(pcm))
             await self._put(spoken, resampler.feed(SILENCE, last=True))
         spoken.whole = True
+        self._runway.spoken()
+        self._begin_if_it_can_go_on()
         self._show_end(spoken)
 
     async def _next_audio(self, audio: AsyncGenerator[Pcm16, None]) -> Pcm16 | None:
         """None at the end."""
+        self._runway.asks(self._clock())
         async with engine_call("synthesizer", self._voice.timeout_s, "TTS__TIMEOUT_S"):
-            return await anext(audio, None)
+            pcm = await anext(audio, None)
+        if pcm is not None and len(pcm):
+            self._runway.made(len(pcm) / self._voice.synthesizer.rate, self._clock())
+        return pcm
 
     def _show_begin(self, chunk: SpokenChunk) -> None:
         self._tell(ResponseText(self.id, chunk.text, chunk.start_ms))
@@ -284,10 +314,29 @@ class Response:
 
     async def _put(self, chunk: SpokenChunk, pcm: Pcm16) -> None:
         chunk.audio_ms += samples_to_ms(len(pcm), self._voice.rate)
-        self._look_ahead(len(pcm) / self._voice.rate)
+        self._begin_if_it_can_go_on()
+        if self._begun:  # what comes next is wanted when the client has played what there is
+            self.need.urgency = Urgency.AHEAD
+            self.need.by = self.playback.dry_at + len(pcm) / self._voice.rate
         await self.playback.put(pcm)
 
-    def _look_ahead(self, more_s: float = 0.0) -> None:
-        """What comes next is wanted when the client has played what there is, and `more_s`."""
-        if self._committed.is_set() and self.ready:
-            self.need.urgency, self.need.by = Urgency.AHEAD, self.playback.dry_at + more_s
+    def _begin_if_it_can_go_on(self) -> None:
+        """Let it be heard, if what follows will come in time, or this was waited for long enough."""
+        if self._begun or not self._committed.is_set() or not self.ready:
+            return
+        now = self._clock()
+        if self._hold_until is None:
+            self._hold_until = now + MOST_HELD_S
+        short_s = min(self._runway.short_s(now), self._hold_until - now)
+        if short_s <= 0:
+            self._begin()
+            return
+        if self._timer:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(short_s, self._begin_if_it_can_go_on)
+
+    def _begin(self) -> None:
+        """Let it be heard from now on."""
+        if not self._begun and self._emit:
+            self._begun = True
+            self.playback.start()
