@@ -82,7 +82,7 @@ def test_a_parameter_that_makes_no_sense_is_logged_and_the_call_goes_on(
     assert [record.levelno for record in caplog.records if "parameter" in record.message] == [
         logging.WARNING
     ] * 4
-    assert "no 'nobody', so the default is used; known are one, two" in caplog.text
+    assert "voice: there is no 'nobody'; known are one, two; the default is used" in caplog.text
 
 
 @pytest.mark.parametrize(
