@@ -157,14 +157,15 @@ def test_who_does_not_begin_is_closed(client: TestClient, monkeypatch: pytest.Mo
 
 
 def test_a_full_server_says_so(client: TestClient, phone: Phone) -> None:
-    phone.begin()
-    phone.say(silence(500, RATE), speech(500, RATE), PAUSE)
-    phone.until("media")
-    with client.websocket_connect(PATH) as socket:
-        second = Phone(client, socket)
-        second.begin()
-        assert second.close_code() == 1013
-    assert "taken" in second.closed_because
+    with client.websocket_connect(PATH) as other, client.websocket_connect(PATH) as socket:
+        for begun in (phone, Phone(client, other)):
+            begun.begin()
+            begun.say(silence(500, RATE), speech(500, RATE), PAUSE)
+            begun.until("media")
+        third = Phone(client, socket)
+        third.begin()
+        assert third.close_code() == 1013
+    assert "taken" in third.closed_because
 
 
 def test_a_server_that_is_still_loading_says_so(phone: Phone, agent: Agent) -> None:
