@@ -1,4 +1,4 @@
-"""Who has the floor: a pure state machine on sample time.
+"""Decides who has the floor: a pure state machine on sample time.
 
 It is fed one speech probability a frame, and told what the engines found out and when the agent takes the floor; it
 answers with decisions. It knows no clock, engine or task: the same inputs give the same decisions, at any speed.
@@ -64,7 +64,7 @@ KNOWN_PAUSES: Final = 16
 
 @dataclass(slots=True)
 class _Heard:
-    """What the user said in the open utterance, or since the agent took the floor in the midst of it."""
+    """Speech of the open utterance, or of it since the agent took the floor in its midst, and its words."""
 
     voiced: int
     """Samples of speech."""
@@ -89,7 +89,7 @@ class _Interim:
 
 @dataclass(slots=True)
 class _Silence:
-    """What is known of the present silence in an utterance."""
+    """The present silence in an utterance, and the evidence on whether it ends the turn."""
 
     began: int = 0
     """In samples."""
