@@ -37,7 +37,7 @@ class Finding:
     state: State
     found: str
     advice: str = ""
-    """What to do; empty where nothing needs doing."""
+    """The remedy; empty where nothing needs doing."""
 
 
 def doctor() -> None:

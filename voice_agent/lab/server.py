@@ -39,7 +39,7 @@ class Server:
 
     @asynccontextmanager
     async def measured(self) -> AsyncIterator["Meter"]:
-        """What it spends while the context lasts."""
+        """Meters what it spends while the context lasts."""
         meter = Meter(self._process, await self._counters())
         watching = asyncio.create_task(meter.watch())
         try:

@@ -137,7 +137,7 @@ def _from_hugging_face(source: HuggingFace, wanted: Sequence[File], here: Partia
 
 
 def _probe(endpoint: str) -> str | None:
-    """Why `endpoint` does not answer, or None if it does; in bounded time.
+    """Find out, in bounded time, why `endpoint` does not answer; None if it does.
 
     On a thread, because no time-out of the client bounds the look-up of the host's name, and without a
     network that alone can take half a minute.

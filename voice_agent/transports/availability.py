@@ -44,7 +44,7 @@ def unavailable(agent: Agent, voice: object, language: object, instructions: obj
 
 
 def _unfit(instructions: object, agent: Agent) -> str:
-    """Why these can't be followed; empty if they can."""
+    """The reason that these can't be followed; empty if they can."""
     if not (isinstance(instructions, str) and len(instructions) <= MAX_INSTRUCTIONS):
         return f"instructions: not text of at most {MAX_INSTRUCTIONS} characters"
     try:

@@ -153,7 +153,7 @@ class PartOfStart:
     usable: Start | None
     """The rest of it. None where a session can't begin with that: with the wrong rate all that is heard is noise."""
     wrong: tuple[BadMessage, ...]
-    """Why, one for each field."""
+    """The reasons, one for each field."""
 
 
 MAX_TOLD: Final = 8
