@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
+import httpx2
 import psutil
 
 READY_WITHIN_S = 120
@@ -59,8 +59,8 @@ class Server:
     def status(self, path: str, timeout_s: float = 5.0) -> int | None:
         """HTTP status of a page; None while nothing answers."""
         try:
-            return httpx.get(self.http + path, timeout=timeout_s).status_code
-        except httpx.TransportError:
+            return httpx2.get(self.http + path, timeout=timeout_s).status_code
+        except httpx2.TransportError:
             return None
 
     def end(self, number: signal.Signals, *, group: bool = False) -> float:

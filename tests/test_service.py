@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
 
-import httpx
+import httpx2
 import numpy as np
 import psutil
 import pytest
@@ -172,14 +172,14 @@ async def test_a_session_in_silence_costs_next_to_nothing(server: Server) -> Non
 
 
 def test_the_page_and_the_figures_are_served(server: Server, questions: list[Recording]) -> None:
-    page = httpx.get(server.http).text
+    page = httpx2.get(server.http).text
     assert "<title>Voice Agent</title>" in page
     assert "<voice-agent" in page
-    options = httpx.get(f"{server.http}/options").json()
+    options = httpx2.get(f"{server.http}/options").json()
     assert options["voice"] in options["voices"]
     assert options["language"] == "en" and "en" in options["languages"]
     assert talk(server, str(questions[0].path), "--quiet").returncode == 0
-    metrics = httpx.get(f"{server.http}/metrics").text
+    metrics = httpx2.get(f"{server.http}/metrics").text
     for step in STEPS:
         count = re.search(rf'voice_agent_turn_step_seconds_count{{step="{step}"}} (\S+)', metrics)
         assert count and float(count[1]) >= 1, step
@@ -238,7 +238,7 @@ async def test_a_worker_that_is_killed_is_logged_and_replaced_and_nothing_outliv
     tmp_path: Path,
 ) -> None:
     def sessions(server: Server) -> float:
-        metrics = httpx.get(f"{server.http}/metrics").text
+        metrics = httpx2.get(f"{server.http}/metrics").text
         found = re.search(r"^voice_agent_sessions(?:{.*})? (\S+)", metrics, re.MULTILINE)
         return float(found[1]) if found else 0.0
 

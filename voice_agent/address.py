@@ -21,7 +21,7 @@ class Address:
 
     @classmethod
     def of(cls, server: ServerSettings) -> Self:
-        """What the settings name; of a host that has several addresses, IPv4 first.
+        """The address that the settings name; of a host that has several addresses, IPv4 first.
 
         Raises:
             SettingsError: the host is no address, nor a name that has one.
@@ -65,7 +65,7 @@ class Address:
             ) from error
 
     def _held(self) -> str:
-        """What listens on the port, and how to end it."""
+        """The process that listens on the port, and how to end it, in words."""
         holder = _listening(self.port)
         if holder is None:
             return f"This user may not see what listens there; an administrator may: `ss -ltnp sport = {self.port}`"

@@ -1,4 +1,4 @@
-"""What can be known to be wrong with the settings before anything is loaded.
+"""Finds the faults of the settings that can be known before anything is loaded.
 
 The service tries an engine again that could not be started, for an endpoint may come up after it. What no waiting mends
 is found here, where a person sees it.

@@ -119,7 +119,7 @@ def from_environment(variables: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _branch(tree: object, level: str) -> object:
-    """What `tree` has at `level`, where values can be put; or what else stands there, which is refused by name."""
+    """The part of `tree` at `level`, for values to be put in; anything else that stands there is refused by name."""
     if not isinstance(tree, dict):
         return tree
     there = tree.get(level)

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Literal
 
 import ctranslate2
-import httpx
+import httpx2
 import psutil
 import typer
 from rich.console import Console
@@ -37,7 +37,7 @@ class Finding:
     state: State
     found: str
     advice: str = ""
-    """What to do; empty where nothing needs doing."""
+    """The remedy; empty where nothing needs doing."""
 
 
 def doctor() -> None:
@@ -140,13 +140,13 @@ def _endpoint(generator: "Generator") -> Iterator[Finding]:
     endpoint = generator.endpoint
     url = f"{endpoint.shown.rstrip('/')}/models"
     try:
-        answer = httpx.get(
+        answer = httpx2.get(
             f"{endpoint.url.rstrip('/')}/models",
             headers={"Authorization": f"Bearer {endpoint.key}"},
             timeout=5,
             trust_env=not endpoint.on_this_machine,  # no proxy leads there
         )
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:  # ValueError: a key that is no ASCII
+    except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as error:  # ValueError: a key that is no ASCII
         advice = "Start the server there, or correct VOICE_AGENT_LLM__BASE_URL."
         yield Finding("LLM endpoint", "missing", f"{url}: {error}", advice)
         return

@@ -1,4 +1,4 @@
-"""What the service writes to its log: one line for each thing, whatever a client put into it."""
+"""The service's log: one line for each event, whatever a client put into it."""
 
 import logging
 from typing import Final

@@ -67,7 +67,7 @@ class Recording:
     path: Path
     pcm: Pcm16 = field(default_factory=SILENCE.copy)
     error: str | None = None
-    """Why it can't be said."""
+    """The reason that it can't be said."""
 
     def unsaid(self, why: str, exit: Exit) -> Outcome:
         """It was not said; if it could not be read, for that reason, else for this one."""
@@ -128,7 +128,7 @@ def _outcome(recording: Recording, exchange: Exchange, player: Player, timeout_s
 
 
 def _problem(exchange: Exchange, timeout_s: float) -> tuple[str, Exit] | None:
-    """Why a recording does not count as answered."""
+    """The reason that a recording does not count as answered."""
     if reported := "; ".join(filter(None, (exchange.error, exchange.lost))):
         return reported, Exit.SERVER_ERROR
     if exchange.ended is not None and exchange.ended.reason == "failed":

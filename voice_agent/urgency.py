@@ -1,4 +1,4 @@
-"""What goes first in every engine's queue."""
+"""The order of work in every engine's queue."""
 
 from dataclasses import dataclass
 from enum import IntEnum
@@ -10,7 +10,7 @@ takes a voice 0.3 s at most, and others may be in front."""
 
 
 class Urgency(IntEnum):
-    """Why work is done, the most urgent first."""
+    """The reasons for which work is done, the most urgent first."""
 
     BARGE_IN = 0
     """The agent stands still until it is known what is said over it."""

@@ -5,176 +5,40 @@
 
 import asyncio
 import functools
-import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from difflib import SequenceMatcher
-from types import SimpleNamespace
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from rapidfuzz.distance import Indel
 
-from tests import fixtures
+from tests.dialogue.rooms import (
+    AGENT,
+    ROOMS,
+    USERS,
+    Room,
+    Scene,
+    scene,
+    voice,
+)
 from voice_agent.audio import (
     FRAME,
     FRAME_MS,
     RATE,
     Pcm16,
     ms_to_samples,
-    read_audio,
-    resample,
-    to_float,
     to_pcm16,
 )
 from voice_agent.config import VadSettings
 from voice_agent.dialogue import echo, echo_path
-from voice_agent.dialogue.echo import EchoGuard, is_echo_text
+from voice_agent.dialogue.echo import EchoGuard
 from voice_agent.stages.vad import CascadeVad
 
-Audio = NDArray[np.float64]
-
-LEVEL = 0.08
-"""RMS of an active voice: -22 dBFS, as Piper speaks."""
 RUN = 3
 """Frames of speech in a row that open an utterance."""
 SETTLED_MS = 750
 """After a reply has begun to be heard; by then the echo of a session's first one has been found."""
-
-
-@dataclass(frozen=True)
-class Room:
-    """How the agent comes back."""
-
-    gain_db: float = -10.0
-    delay_ms: float = 120.0
-    reverb_s: float = 0.3
-    direct_db: float = 3.0
-    """Of the direct sound over the reverberation."""
-    drive: float = 0.0
-    """How far the loudspeaker is driven into its limits; 1 compresses every peak."""
-    telephone: bool = False
-    suppressed: bool = False
-    """A browser's canceller leaves shreds."""
-    late_ms: float = 0.0
-    """How much later the sound began than was estimated; negative: earlier."""
-
-
-ROOMS = {
-    "laptop": Room(),
-    "loud laptop": Room(gain_db=0, delay_ms=60, drive=0.7),
-    "slow Bluetooth": Room(gain_db=-15, delay_ms=390, reverb_s=0.45, direct_db=0),
-    "living room": Room(gain_db=-12, delay_ms=200, reverb_s=0.6, direct_db=-3),
-    "speakerphone": Room(gain_db=-8, delay_ms=250, telephone=True, drive=0.5),
-    "faint": Room(gain_db=-28, delay_ms=90),
-    "canceller": Room(gain_db=-18, delay_ms=150, suppressed=True),
-    "estimate 150 ms early": Room(delay_ms=300, late_ms=150),
-    "estimate 150 ms late": Room(delay_ms=40, late_ms=-150),
-}
-
-
-@dataclass(frozen=True)
-class Scene:
-    """What is played, and what the microphone hears."""
-
-    plays: list[tuple[int, Pcm16]]
-    mic: Pcm16
-    starts: list[int]
-    """When each reply is first heard, in samples."""
-    onset: int | None = None
-    """Of the user."""
-
-
-@functools.cache
-def voice(name: str) -> Audio:
-    """The speech of a packaged clip, at LEVEL."""
-    [clip] = [clip for clip in fixtures.packaged() if name in clip.path.name]
-    assert clip.speech_start is not None and clip.speech_end is not None
-    audio = to_float(read_audio(clip.path)).astype(np.float64)
-    return at_level(audio[round(clip.speech_start * RATE) : round(clip.speech_end * RATE) + 800])
-
-
-AGENT = ("0870", "0890", "0920")
-USERS = ("cards-001", "cards-002", "goforward", "something", "dhd")
-
-
-def at_level(audio: Audio, level: float = LEVEL) -> Audio:
-    """Scaled so that its active frames have this RMS."""
-    power = np.square(audio[: len(audio) // FRAME * FRAME]).reshape(-1, FRAME).mean(1)
-    scaled: Audio = audio * (level / np.sqrt(power[power > power.max() * 1e-3].mean()))
-    return scaled
-
-
-def convolve(audio: Audio, response: Audio) -> Audio:
-    size = len(audio) + len(response)
-    return np.fft.irfft(np.fft.rfft(audio, size) * np.fft.rfft(response, size), size)[: len(audio)]
-
-
-def heard_in(room: Room, played: Audio, rng: np.random.Generator) -> Audio:
-    """The echo of what is played: loudspeaker, room, distance, and what is done on the way."""
-    x = played / LEVEL
-    if room.drive:
-        x = np.tanh(0.35 * room.drive * x) + 0.1 * room.drive * np.tanh(0.35 * room.drive * x) ** 2
-    x = np.diff(x, prepend=0.0) + 0.6 * x  # a small loudspeaker has no bass
-    length = round(room.reverb_s * RATE)
-    response = rng.standard_normal(length) * 10 ** (-3 * np.arange(length) / length)
-    response /= np.sqrt((response**2).sum())
-    response[0] += 10 ** (room.direct_db / 20)
-    x = convolve(x, response)
-    x = at_level(x, LEVEL * 10 ** (room.gain_db / 20))
-    if room.telephone:
-        x = to_float(resample(resample(to_pcm16(x), RATE, 8000), 8000, RATE)).astype(np.float64)[
-            : len(played)
-        ]
-    if room.suppressed:
-        gains = 10 ** (np.repeat(rng.normal(0, 2, len(x) // 1600 + 1), 1600)[: len(x)] / 20)
-        x = x * np.convolve(gains, np.hanning(800) / np.hanning(800).sum(), "same")
-    delay = ms_to_samples(room.delay_ms)
-    return np.concatenate((np.zeros(delay), x))[: len(played)]
-
-
-def scene(
-    room: Room | None,
-    *,
-    user: str | None = None,
-    user_db: float = 0.0,
-    speaks_at: float = 0.5,
-    replies: Sequence[str] = AGENT[:2],
-    seed: int = 0,
-) -> Scene:
-    """The agent's replies a second and a half apart; the user, `user_db` over the echo or LEVEL, in the last one.
-
-    `speaks_at` is the share of that reply that is over by then. No room: nothing comes back.
-    """
-    rng = np.random.default_rng(seed)
-    delay = ms_to_samples(room.delay_ms) if room else 0
-    starts, plays, at = [], [], RATE // 2
-    timeline = np.zeros(RATE)
-    for count, name in enumerate(replies):
-        reply = voice(name)
-        timeline = np.concatenate((timeline, np.zeros(at + len(reply) + RATE - len(timeline))))
-        timeline[at : at + len(reply)] = reply
-        # In the first reply the estimate is right.
-        estimated = at - (ms_to_samples(room.late_ms) if room and count else 0)
-        pieces = range(0, len(reply), 3 * FRAME)
-        plays += [(estimated + i, to_pcm16(reply[i : i + 3 * FRAME])) for i in pieces]
-        starts.append(at + delay)
-        at += len(reply) + RATE * 3 // 2
-    mic = np.zeros(len(timeline))
-    if room:
-        mic = heard_in(room, timeline, rng)
-    onset = None
-    if user:
-        level = LEVEL * 10 ** ((user_db + (room.gain_db if room else 0)) / 20)
-        onset = starts[-1] + round(speaks_at * len(voice(replies[-1])))
-        speech = at_level(voice(user), level)[: len(mic) - onset]
-        mic[onset : onset + len(speech)] += speech
-    mic += rng.normal(0, 10 ** (-66 / 20), len(mic))
-    whole = len(mic) // FRAME * FRAME
-    return Scene(plays, to_pcm16(mic[:whole]), starts, onset)
 
 
 @functools.cache
@@ -403,104 +267,3 @@ def test_schedule_keeps_what_was_written_and_silence_between(
         timeline[at : at + length] = count
     timeline[: max(0, played.end - echo.KEPT)] = 0
     assert (played.read(start, 30_000) == timeline[start : start + 30_000]).all()
-
-
-SAID = (
-    "There are three flights to Boston on Friday. The first leaves at six forty in the morning, the second at noon, "
-    "and the last one at a quarter to eight."
-)
-
-
-@pytest.mark.parametrize(
-    "heard",
-    [
-        "The first leaves at six forty in the morning.",
-        "three flights to boston on friday",
-        "there are free flights to Boston on Friday",
-        "and the last one at a quarter to",
-        SAID,
-    ],
-)
-def test_words_of_the_agent_are_known_again(heard: str) -> None:
-    assert is_echo_text(heard, SAID)
-
-
-@pytest.mark.parametrize(
-    "heard",
-    [
-        "",
-        "Boston",
-        "on Friday",
-        "at noon",
-        "Wait, stop.",
-        "no I meant the train to Boston",
-        "What about Saturday morning?",
-        "the first one please",
-        SAID + " No, wait, I would like to go by train instead, on Saturday, if there is one.",
-    ],
-)
-def test_words_of_the_user_are_not(heard: str) -> None:
-    assert not is_echo_text(heard, SAID)
-
-
-def test_nothing_was_said_nothing_comes_back() -> None:
-    assert not is_echo_text("is this an echo", "")
-
-
-WORDS = sorted(set(re.findall(r"\w+", SAID.lower())))
-
-
-def spoken(count: int, seed: int) -> list[str]:
-    """Words in no order."""
-    return [str(word) for word in np.random.default_rng(seed).choice(WORDS, count)]
-
-
-@pytest.mark.parametrize("count", [3, 8, 20, 60, 199, 200, 700])
-@pytest.mark.parametrize("at", [0, 1, 1234, -1])
-def test_words_of_a_long_reply_are_known_again_wherever_they_were_said(count: int, at: int) -> None:
-    said = spoken(2000, seed=1)
-    start = at if at >= 0 else len(said) - count
-    heard = said[start : start + count]
-    heard[2::10] = ["umbrella"] * len(heard[2::10]) if count > 10 else heard[2::10]  # misheard
-    assert is_echo_text(" ".join(heard), " ".join(said))
-
-
-@pytest.mark.parametrize("count", [8, 20, 60, 199, 200, 700])
-def test_as_many_words_of_the_same_kind_are_not(count: int) -> None:
-    assert not is_echo_text(" ".join(spoken(count, seed=2)), " ".join(spoken(2000, seed=1)))
-
-
-def test_the_agents_words_and_then_the_users_are_the_users() -> None:
-    said = spoken(2000, seed=1)
-    assert not is_echo_text(" ".join(said[:300] + spoken(300, seed=2)), " ".join(said))
-
-
-@pytest.mark.parametrize("heard", [3, 15, 16, 40, 199, 200, 1000, 1900])
-@pytest.mark.parametrize("said", [150, 2000])
-def test_the_work_is_bounded_whatever_the_lengths(
-    monkeypatch: pytest.MonkeyPatch, heard: int, said: int
-) -> None:
-    """Counted in steps of the bit-parallel subsequence: a letter of the one against 64 of the other. A step takes about
-    a nanosecond, a call a third of a microsecond."""
-    steps = calls = letters = 0
-    compare = Indel.normalized_similarity
-
-    def counting(one: str, other: str) -> float:
-        nonlocal steps, calls
-        calls += 1
-        steps += len(other) * (len(one) // 64 + 1)
-        return float(compare(one, other))
-
-    class Closely(SequenceMatcher[str]):
-        def __init__(self, isjunk: None, a: str, b: str, autojunk: bool) -> None:
-            nonlocal letters
-            letters += len(a) + len(b)
-            super().__init__(isjunk, a, b, autojunk)
-
-    monkeypatch.setattr(echo, "Indel", SimpleNamespace(normalized_similarity=counting))
-    monkeypatch.setattr(echo, "SequenceMatcher", Closely)
-    for seed in (1, 2):
-        is_echo_text(" ".join(spoken(heard, seed)), " ".join(spoken(said, seed=1)))
-    assert steps <= 2 * 2e6
-    assert calls <= 2 * 2100
-    assert letters <= 2 * 1000

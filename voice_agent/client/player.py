@@ -1,4 +1,4 @@
-"""What the user hears: a simulated loudspeaker, and the measure of where sound and speech are."""
+"""A simulated loudspeaker, for what the user hears, and the measure of where sound and speech are."""
 
 from collections import deque
 from collections.abc import Callable
@@ -71,7 +71,7 @@ class Reply:
     pieces: list[Piece] = field(default_factory=list)
     ended: ResponseEnded | None = None
     cut: bool = False
-    """What was not played when it was interrupted is dropped, and so is what comes later."""
+    """It ended incomplete: what was not played by then is dropped, and so is what comes later."""
     reported_ms: int = 0
     """The position last told to the server."""
 

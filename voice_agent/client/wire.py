@@ -1,4 +1,4 @@
-"""What a microphone, and the lab, need of a connection, whatever wire it speaks."""
+"""The interface of a connection to a microphone and the lab, whatever wire it speaks."""
 
 from typing import NamedTuple, Protocol
 
@@ -23,7 +23,7 @@ class Wire(Protocol):
 
     @property
     def player(self) -> Player:
-        """What the caller hears."""
+        """The caller's loudspeaker."""
 
     @property
     def reports_speech(self) -> bool:

@@ -1,4 +1,4 @@
-"""What listeners say without wanting the floor."""
+"""Backchannels: the words of a listener who does not want the floor."""
 
 import re
 from typing import Final

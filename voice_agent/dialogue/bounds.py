@@ -1,4 +1,4 @@
-"""What an engine may do to a session, whatever it promises: take so long, and fail in one way."""
+"""Bounds on an engine's call, whatever the engine promises: it takes so long at most, and fails in one way."""
 
 import asyncio
 import logging

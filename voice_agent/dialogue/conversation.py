@@ -1,4 +1,4 @@
-"""What turn-taking decides, carried out: where the listener and the responder of one session meet."""
+"""Carries out turn-taking's decisions: here the listener and the responder of one session meet."""
 
 import asyncio
 import logging
@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 
 
 class Conversation:
-    """Of one session: what was said, who listens, who answers."""
+    """The conversation of one session: its history, its listener and its responder."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""What turn-taking decides. `Session` and `Listener` carry it out."""
+"""The decisions of turn-taking, which `Conversation` and `Listener` carry out."""
 
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -67,7 +67,7 @@ class AskIfThere:
 
 @dataclass(frozen=True, slots=True)
 class LetGo:
-    """Nor was there an answer to that: say goodbye."""
+    """The user did not answer that either: say goodbye."""
 
 
 Decision: TypeAlias = (

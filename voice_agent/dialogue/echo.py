@@ -87,7 +87,7 @@ class EchoGuard:
         """The latest that the canceller left of the microphone."""
         self._heard_up_to = 0
         self._lag: int | None = None
-        """Of the echo; None where there is none that is known of. Samples."""
+        """The lag of the echo, in samples; None where no echo is known of."""
         self._confirmed = False
         """Whether the lag was seen in this reply: between replies it moves."""
         self._seen: deque[tuple[int, int]] = deque(maxlen=40)
@@ -162,7 +162,7 @@ class EchoGuard:
         self._frames = self._looks = self._missing = 0
 
     def _sounding(self, lag: int, end: int, length: int) -> Floats:
-        """What was played so that it is heard up to `end`, or just after: the filter wants what comes early too."""
+        """The audio whose echo is heard up to `end`, or just after: the filter wants what comes early too."""
         return self._played.read(end - lag + EARLY - length, length)
 
     def _expected(self, lag: int, end: int) -> bool:
@@ -228,7 +228,7 @@ class EchoGuard:
 
 
 class _Played:
-    """What sounds when, on the session's count of samples: the latest KEPT of it, and silence elsewhere."""
+    """The audio that is played, on the session's count of samples: the latest KEPT of it, and silence elsewhere."""
 
     def __init__(self) -> None:
         self._ring = np.zeros(KEPT, np.int16)
@@ -247,7 +247,7 @@ class _Played:
         self.end = min(self.end, at)
 
     def read(self, start: int, length: int) -> Floats:
-        """What sounds from `start` on."""
+        """The `length` samples from `start` on."""
         out = np.zeros(length, np.float32)
         low, high = max(start, self.end - KEPT, 0), min(start + length, self.end)
         if low < high:

@@ -1,4 +1,4 @@
-"""What becomes of a sound on its way from the loudspeaker to the microphone: how late, how loud, how reverberant.
+"""The path of a sound from the loudspeaker to the microphone: its delay, its loudness and its reverberation.
 
 Three models, each for what the one before leaves unexplained: `find_lag`, `Canceller` and `Coupling`.
 `voice_agent.dialogue.echo` puts them together.
@@ -85,7 +85,7 @@ class Canceller:
     """
 
     KEEP: Final = 0.998
-    """How much of the path is the same a frame later."""
+    """Share of the path that is the same a frame later."""
     DECAY: Final = 0.5
     """Of the power expected in each part of the path, against the part before."""
 
@@ -106,14 +106,14 @@ class Canceller:
         self._block = np.zeros(2 * FRAME, np.float32)
 
     def recall(self, played: Floats) -> None:
-        """What was played before the next frame, PARTS * FRAME samples."""
+        """Take the audio that was played before the next frame, PARTS * FRAME samples."""
         before = np.lib.stride_tricks.sliding_window_view(played, 2 * FRAME)[::FRAME][::-1]
         self._sound[:] = 0
         self._sound[: len(before)] = np.fft.rfft(before)
         self._loud = _power(self._sound)
 
     def feed(self, frame: Floats, played: Floats) -> Floats:
-        """What is left of a frame without its echo; `played` holds 2 * FRAME samples and ends where the frame does."""
+        """The rest of a frame without its echo; `played` holds 2 * FRAME samples and ends where the frame does."""
         self._sound[1:] = self._sound[:-1]
         self._sound[0] = np.fft.rfft(played)
         self._loud[1:] = self._loud[:-1]
@@ -165,7 +165,7 @@ AUDIBLE: Final = 3e5
 
 
 class Coupling:
-    """How loud the echo is in each band, for what is played."""
+    """The level of the echo in each band, relative to what is played."""
 
     TAIL: Final = 0.5
     """Power of a sound's echo against the frame before: -3 dB in 20 ms is the decay of a living room (0.4 s)."""
@@ -176,7 +176,7 @@ class Coupling:
     """Steps a frame of a gain whose echo was louder, or was not: it ends where a third of the frames are louder."""
     MARGIN: Final = 3.0
     CAP: Final = 20.0
-    """What counts, dB over the echo: the excess over MARGIN, and no more than CAP."""
+    """Levels in dB over the echo: only the excess over MARGIN counts, and no more than CAP of it."""
     TOGETHER: Final = 0.3
     """Weight of the excess of all bands together, against the mean of what it is in each: the voice of a telephone
     is in few of them."""
@@ -184,7 +184,7 @@ class Coupling:
     def __init__(self) -> None:
         self._gain = np.full(BANDS, 0.1, np.float32)
         self._sound = np.zeros(BANDS, np.float32)
-        """What is played and has not died away."""
+        """Power of what was played and has not died away, by band."""
         self._noise = np.full(BANDS, np.inf, np.float32)
         self._before = np.ones(BANDS, np.float32)
         self._after = np.ones(BANDS, np.float32)
@@ -207,7 +207,7 @@ class Coupling:
         return self._excess(mic, self._gain * self._before / self._after * sound / (1 - self.TAIL))
 
     def score(self, mic: Floats, left: Floats, sound: Floats, users: float) -> float:
-        """How much louder a frame is than the echo that is expected, dB: over the bands and the last frames.
+        """The excess of a frame over the echo that is expected, in dB, over the bands and the last frames.
 
         Learns, little where the score is that of the user. All take power in each band.
         """

@@ -20,7 +20,7 @@ from voice_agent.config import Eagerness
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What is known at a silence."""
+    """The facts that are known at a silence."""
 
     silence_ms: float
     """Since the last frame that VAD took for speech."""
@@ -31,13 +31,13 @@ class Evidence:
     text: str | None
     """Transcript of the utterance up to this silence; None until known."""
     agent_said: str
-    """What the agent said last, as heard; empty if nothing."""
+    """The agent's last words, as far as they were heard; empty if there were none."""
     pauses_ms: tuple[float, ...]
     """The speaker's earlier pauses in this session that were not the end of a turn."""
 
 
 class Terms(NamedTuple):
-    """What is weighed; features and weights have the same shape."""
+    """The terms of the model, which features and weights share."""
 
     bias: float
     no_audio: float
@@ -91,7 +91,7 @@ LONGEST_MS: Final = 3000.0
 
 
 def probability(evidence: Evidence) -> float:
-    """That the turn is over, 0 to 1. Rises with the silence while the rest stays; 1 from `LONGEST_MS` on."""
+    """Probability that the turn is over, 0 to 1. Rises with the silence, all else equal; 1 from `LONGEST_MS` on."""
     if evidence.silence_ms >= LONGEST_MS:
         return 1.0
     return 1.0 / (1.0 + math.exp(-sum(map(mul, features(evidence), WEIGHTS))))
@@ -104,7 +104,7 @@ SHORTEST_MS: Final = 10.0
 
 
 def features(evidence: Evidence) -> Terms:
-    """What `WEIGHTS` weigh."""
+    """The values of the terms that `WEIGHTS` weigh."""
     audio = 0.0 if evidence.audio is None else _log_odds(evidence.audio)
     words = _NO_WORDS_YET if evidence.text is None else _weigh_words(evidence.text, evidence.agent_said)
     return Terms(
@@ -162,7 +162,7 @@ SAYS_ALL: Final = re.compile(
     r"(thanks?|thank you|bye|goodbye|please|cheers|never ?mind|that's (all|it)|see you"
     r"|yes|yeah|yep|no|nope|sure|correct|stop|quit|exit|cancel|help|repeat|next|skip|pause|undo)\b"
 )
-"""How a short sentence begins that is complete: a close, an answer, or a command."""
+"""The beginnings of short sentences that are complete: a close, an answer, or a command."""
 GREETING: Final = re.compile(r"(hi|hello|hey|howdy|greetings|good (morning|afternoon|evening|day))\b")
 QUESTION_WORD: Final = re.compile(
     r"(what|where|when|who|how|why|which|whose|is|are|was|were|do|does|did|have|has|can|could|may|might|will|would|should)\b"
@@ -171,15 +171,15 @@ QUESTION_WORD: Final = re.compile(
 NUMBER_WORD: Final = re.compile(
     r"\d|^([a-z]|o|oh|zero|one|two|three|four|five|six|seven|eight|nine|ten|double|triple|dash|dot|hundred|thousand)$"
 )
-"""What is dictated in groups, with pauses between them: digits and letters."""
+"""Digits and letters, which are dictated in groups with pauses between them."""
 ASKS_FOR_DETAILS: Final = re.compile(
     r"\b(number|digits?|code|pin|spell(ed|ing)?|e-?mail|address|phone|zip|postcode|birth|account|card|name)\b"
 )
 """Questions that are answered by dictating."""
 NO_PUNCTUATION: Final = 0.7
-"""How unfinished a text is that Whisper ends with no mark at all. "..." and "-" say it outright."""
+"""`Terms.unfinished` of a text that Whisper ends with no mark at all. "..." and "-" say it outright."""
 SELDOM: Final = 0.5
-"""How unfinished a text is that ends with one of `SELDOM_LAST`."""
+"""`Terms.unfinished` of a text that ends with one of `SELDOM_LAST`."""
 SHORT: Final[Mapping[int, float]] = {1: 1.0, 2: 1.0, 3: 0.25}
 """`Terms.short` by the number of words in the last sentence."""
 LONGEST_GREETING: Final = 4

@@ -1,6 +1,6 @@
-"""What a session tells its client. A transport writes each in its own wire's words.
+"""The events that a session tells its client. A transport writes each in its own wire's words.
 
-What a client tells a session needs no events: it is a method of `Session`.
+For the other direction there are no events, but methods of `Session`.
 """
 
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class SpeechStopped:
 
 @dataclass(frozen=True, slots=True)
 class UserTranscript:
-    """What the user said. Empty and final: there was sound, but no words, and no response follows."""
+    """The user's words. Empty and final: there was sound, but no words, and no response follows."""
 
     turn: int
     text: str

@@ -6,7 +6,7 @@ from typing import Final
 
 
 class State(Enum):
-    """Of the user's side of the conversation."""
+    """State of the user's side of the conversation."""
 
     LISTENING = auto()
     """Nobody's utterance is open."""
@@ -17,7 +17,7 @@ class State(Enum):
 
 
 class Floor(Enum):
-    """Of the agent's side."""
+    """State of the agent's side."""
 
     FREE = auto()
     """The agent is silent."""
@@ -28,7 +28,7 @@ class Floor(Enum):
 
 
 class Input(Enum):
-    """What moves the two."""
+    """The inputs that move the two."""
 
     SPEECH = auto()
     """Speech has lasted `start_ms`, or over the agent `BARGE_IN_MS`."""
@@ -41,9 +41,9 @@ class Input(Enum):
     YIELDED = auto()
     """It has ended."""
     MEANT = auto()
-    """What the user says over the agent is meant to stop it; or they pressed the button."""
+    """The user means to stop the agent by speaking over it, or they pressed the button."""
     NOT_MEANT = auto()
-    """It is not: a noise, an "mm-hm", our own echo."""
+    """The user does not mean to: a noise, an "mm-hm", our own echo."""
 
 
 TRANSITIONS: Final[dict[State, dict[Input, State]]] = {
@@ -51,7 +51,7 @@ TRANSITIONS: Final[dict[State, dict[Input, State]]] = {
     State.SPEAKING: {Input.SILENCE: State.TRAILING},
     State.TRAILING: {Input.SPEECH: State.SPEAKING, Input.OVER: State.LISTENING},
 }
-"""Which inputs count in which state of the user, and where they lead; any other leaves it as it is."""
+"""The inputs that count in each state of the user, and where they lead; any other leaves it as it is."""
 
 FLOOR_TRANSITIONS: Final[dict[Floor, dict[Input, Floor]]] = {
     Floor.FREE: {Input.TAKEN: Floor.AGENT},
@@ -63,7 +63,7 @@ FLOOR_TRANSITIONS: Final[dict[Floor, dict[Input, Floor]]] = {
 
 @dataclass(frozen=True, slots=True)
 class TurnPolicy:
-    """What follows of itself from what the user does."""
+    """The consequences that the user's speech has of itself."""
 
     automatic: bool = True
     """Whether a silence can end the user's turn; if not, only `Session.complete_turn`, the button, `max_utterance_s`
@@ -75,4 +75,4 @@ class TurnPolicy:
 
 
 AUTOMATIC: Final = TurnPolicy()
-"""What a client gets that asks for nothing else."""
+"""The policy of a client that asks for no other."""

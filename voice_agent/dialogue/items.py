@@ -1,4 +1,4 @@
-"""What was said, as ordered items with ids. What the language model is sent is a view of them.
+"""The history of a conversation, as ordered items with ids. The language model is sent a view of them.
 
 Items keep their identity: merging what belongs together and leaving out what does not fit is done in the view.
 """
@@ -19,7 +19,7 @@ BYTES_PER_TOKEN: Final = 2.0
 """The same for all other characters, in UTF-8: 1.5 tokens for a Chinese one. Models made for it take 0.6 to 1, those
 made for English up to 3: then the endpoint says that it was too long, and is asked with less."""
 MESSAGE_TOKENS: Final = 4
-"""What a chat template puts around a message."""
+"""Tokens that a chat template puts around a message."""
 LEAST_ROOM: Final = 64
 """Tokens without which there is no conversation: a question of some forty words."""
 LEAST_CHARACTERS: Final = 40
@@ -61,7 +61,7 @@ class AssistantItem:
 
     @property
     def text(self) -> str:
-        """What was heard."""
+        """The words that were heard."""
         return self.spoken.heard(self.heard_ms)
 
 
@@ -83,7 +83,7 @@ class FunctionCallItem:
 
 @dataclass(frozen=True, slots=True)
 class FunctionOutputItem:
-    """What the function gave."""
+    """The output of a function."""
 
     id: str
     call_id: str
@@ -96,7 +96,7 @@ _I = TypeVar("_I", bound=Item)
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """What the user said, and all that came of it: kept or left out as a whole, so that no call loses its output."""
+    """Words of the user and all that came of them: kept or left out as a whole, so that no call loses its output."""
 
     first: str | None
     """Id of its first item; None for what is not an item yet."""
@@ -137,7 +137,7 @@ class View:
         return View((*kept, _shortened(last, budget)))
 
     def messages(self, instructions: str) -> tuple[Message, ...]:
-        """What a model is sent."""
+        """The messages that a model is sent."""
         return (
             Message("system", instructions),
             *(m for exchange in self.exchanges for m in exchange.messages),
@@ -171,7 +171,7 @@ class Items:
 
     @property
     def unanswered(self) -> str:
-        """What the user said last, while no answer to it was heard, or the end of it; else empty."""
+        """The user's last words, or the end of them, while no answer was heard; else empty."""
         said: list[str] = []
         characters = 0
         for item in reversed(self._items):
@@ -187,7 +187,7 @@ class Items:
 
     @property
     def agent_said(self) -> str:
-        """What the agent said last, while the user said nothing more; else empty."""
+        """The agent's last words, while the user has said nothing more; else empty."""
         said: list[str] = []
         for item in reversed(self._items):
             match item:
@@ -223,7 +223,7 @@ class Items:
         called = {item.call.id for item in items if isinstance(item, FunctionCallItem)}
         answered = called & {item.call_id for item in items if isinstance(item, FunctionOutputItem)}
         rows: list[tuple[str, list[Message]]] = []
-        """What one of the two said in a row, with the id of its first item."""
+        """The messages, one for each run of items by the same speaker, with the id of its first item."""
         for item in items:
             message = _message(item, answered)
             if message is None:
@@ -259,7 +259,7 @@ class Items:
 
 
 def _message(item: Item, answered: set[str]) -> Message | None:
-    """What the model is shown of an item; `answered` are the calls that have their output. None for nothing."""
+    """An item as the model is shown it; `answered` are the calls that have their output. None for nothing."""
     match item:
         case UserItem():
             return Message("user", item.text)

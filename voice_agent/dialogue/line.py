@@ -17,7 +17,7 @@ STEP_S: Final = 0.1
 TICK_S: Final = 0.001
 """A timer may fire this much early: it would be set again and again until the clock has moved on."""
 LONGEST_PIECE_S: Final = 1.0
-"""Who sends audio in longer pieces is taken for a line that delivers what it held back."""
+"""Seconds. A client that sends audio in longer pieces is taken for a line that delivers what it held back."""
 HELD_UP_S: Final = 0.1
 """A timer that is later than this tells that the event loop was busy: what came meanwhile is still to be read."""
 

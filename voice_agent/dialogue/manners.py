@@ -1,4 +1,4 @@
-"""What the agent says of itself, by language. None of it is ever part of what the model is sent."""
+"""The phrases that the agent says without the model, by language. The model is never sent any of them."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -8,7 +8,7 @@ from voice_agent.config import TurnSettings
 
 @dataclass(frozen=True, slots=True)
 class Phrases:
-    """In one language."""
+    """The phrases in one language."""
 
     filler: str
     """Bridges the wait for a reply that is late."""
@@ -19,7 +19,7 @@ class Phrases:
     still_there: str
     """The user has been quiet for long."""
     goodbye: str
-    """Nor was there an answer to that."""
+    """The user did not answer that either."""
     busy: str
     """As many conversations go on as the machine can serve."""
 

@@ -1,4 +1,4 @@
-"""What is counted and logged of every session: a subscriber to its events."""
+"""The metrics and the log of turns: a subscriber to every session's events."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""How a session is to be. A client chooses it when it begins, and may change most of it while it goes on."""
+"""The options of a session. A client chooses them when it begins, and may change most of them while it goes on."""
 
 from dataclasses import dataclass, replace
 from typing import Self
@@ -13,7 +13,7 @@ from voice_agent.stages.generator.request import Message
 
 @dataclass(frozen=True, slots=True)
 class SessionOptions:
-    """What a client chooses."""
+    """The choices of a client."""
 
     input_rate: int = RATE
     """Of the audio from the client, hertz. Fixed when the session begins."""
@@ -32,7 +32,7 @@ class SessionOptions:
     """How soon the agent answers; by default the settings'."""
     policy: TurnPolicy = AUTOMATIC
     history: tuple[Message, ...] = ()
-    """What the user and the assistant said before, oldest first: for a client that comes back."""
+    """The conversation so far, oldest message first: for a client that comes back."""
 
     def changed_to(self, other: Self) -> Self:
         """`other`, in a session that began with these.

@@ -1,4 +1,4 @@
-"""What a session tells, on its way out: the gate for what is no longer wanted, a bound, and subscribers."""
+"""A session's events on their way out: the gate for what is no longer wanted, a bound, and subscribers."""
 
 import asyncio
 import logging
@@ -23,14 +23,14 @@ from voice_agent.errors import VoiceAgentError
 log = logging.getLogger(__name__)
 
 MOST_BYTES: Final = 2 << 20
-"""What may wait for the client. Audio is paced, so this is over 20 s of not reading at 48 kHz; the transport gives
-such a client up before. If it is reached nevertheless, the session ends."""
+"""Bound on what waits for the client. Audio is paced, so this is over 20 s of not reading at 48 kHz; the transport
+gives such a client up before. If it is reached nevertheless, the session ends."""
 ROOM_BYTES: Final = MOST_BYTES // 4
 """While more than this waits, what answers a client's message is held back, and so is the reading of the next one."""
 AT_ONCE: Final = 16
 """Events that are given out, or messages that are taken, in one go before other sessions get the event loop."""
 EVENT_BYTES: Final = 256
-"""What an event takes beside its text and audio, about."""
+"""Approximate size of an event without its text and audio."""
 
 
 class ClientTooSlow(VoiceAgentError):  # noqa: N818 - whose fault it is
@@ -86,7 +86,7 @@ class Outbox:
         await self._room.wait()
 
     async def events(self) -> AsyncIterator[Event]:
-        """What the client is to be told. Nothing of a response that was cut off gets past here.
+        """The events for the client. Nothing of a response that was cut off gets past here.
 
         Raises:
             ClientTooSlow: too much waits.

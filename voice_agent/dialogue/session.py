@@ -37,7 +37,7 @@ class Session:
 
     @property
     def items(self) -> Items:
-        """What was said."""
+        """The history of the conversation."""
         return self._conversation.items
 
     @property
@@ -109,7 +109,7 @@ class Session:
         self._outbox.subscribe(subscriber)
 
     async def events(self) -> AsyncIterator[Event]:
-        """What the client is to be told, in order, up to a `SessionEnded`.
+        """The events for the client, in order, up to a `SessionEnded`.
 
         Raises:
             ClientTooSlow: more waits than is kept.

@@ -1,11 +1,11 @@
-"""Which words of a response are where in its audio, so that it is known what was heard of it, also afterwards."""
+"""The words of a response by their place in its audio, so that it is known, also afterwards, which were heard."""
 
 import re
 from dataclasses import dataclass
 from typing import Final
 
 MS_PER_CHARACTER: Final = 65.0
-"""How long English speech takes for a character of text, about 15 a second: for audio that is still being
+"""Duration of a character of English text in speech, about 15 a second: for audio that is still being
 made when the user interrupts it."""
 
 END: Final = float("inf")
@@ -19,7 +19,7 @@ class SpokenChunk:
     text: str
     """As a screen shows it."""
     start_ms: float
-    """Where its audio begins in the response's."""
+    """Start of its audio in the response's."""
     remembered: bool
     """Whether the model is told of it; not of what only bridges a wait, or apologizes."""
     audio_ms: float = 0.0
@@ -29,7 +29,7 @@ class SpokenChunk:
 
     @property
     def end_ms(self) -> float:
-        """Where the audio made of it so far ends in the response's."""
+        """End, in the response's audio, of what was made of it so far."""
         return self.start_ms + self.audio_ms
 
     def heard(self, position_ms: float) -> str:
@@ -90,7 +90,7 @@ class SpokenText:
         return any(chunk.remembered for chunk in self.chunks)
 
     def heard(self, position_ms: float) -> str:
-        """What the model is told that the user heard, up to a position in the audio."""
+        """The words that the model is told were heard, up to a position in the audio."""
         return "".join(chunk.heard(position_ms) for chunk in self.chunks if chunk.remembered).strip()
 
     def aloud(self, position_ms: float) -> str:

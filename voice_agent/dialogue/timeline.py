@@ -36,7 +36,7 @@ class Timeline:
         self._moments.setdefault(step, moment)
 
     def copy(self) -> "Timeline":
-        """As it is now."""
+        """A copy as it is now."""
         return replace(self, _moments=dict(self._moments))
 
     def again(self) -> "Timeline":

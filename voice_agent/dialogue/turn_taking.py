@@ -1,12 +1,12 @@
-"""Who has the floor: a pure state machine on sample time.
+"""Decides who has the floor: a pure state machine on sample time.
 
 It is fed one speech probability a frame, and told what the engines found out and when the agent takes the floor; it
-answers with decisions. It knows no clock, no engine and no task: the same inputs give the same decisions, at any
-speed.
+answers with decisions. It knows no clock, engine or task: the same inputs give the same decisions, at any speed.
 """
 
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final
 
 from voice_agent.audio import FRAME, RATE, ms_to_samples, samples_to_ms
@@ -62,6 +62,56 @@ KNOWN_PAUSES: Final = 16
 """How many of the speaker's pauses are remembered."""
 
 
+@dataclass(slots=True)
+class _Heard:
+    """Speech of the open utterance, or of it since the agent took the floor in its midst, and its words."""
+
+    voiced: int
+    """Samples of speech."""
+    words: str | None = None
+    """Of the open utterance, by the latest transcript, interim or not."""
+    echo: bool = False
+    """They were the agent's own."""
+    wordless: bool = False
+    """An interim transcript that had enough to go by found no words: a hum."""
+
+
+@dataclass(slots=True)
+class _Interim:
+    """The interim transcript that was asked for last, since the user began to speak or went on."""
+
+    at: int = 0
+    """When it was asked for, in samples; before that, when the user began or went on."""
+    voiced: int = 0
+    """Samples of speech that it had to go by."""
+    pending: bool = False
+
+
+@dataclass(slots=True)
+class _Silence:
+    """The present silence in an utterance, and the evidence on whether it ends the turn."""
+
+    began: int = 0
+    """In samples."""
+    audio: float | None = None
+    """The end-of-turn detector's word on it."""
+    text: str | None = None
+    """Transcript up to it; None until that is ready."""
+    failed: bool = False
+    """The transcript could not be made: the user is owed an apology."""
+    scores_asked: int = 0
+
+
+@dataclass(slots=True)
+class _Quiet:
+    """The wait for a user who says nothing."""
+
+    since: int | None = 0
+    """In samples; None while the user is not waited for."""
+    asked: bool = False
+    """They were asked whether they are there."""
+
+
 class TurnTaking:
     """The floor in one session. Feed it frames; do what it decides, in order."""
 
@@ -90,60 +140,35 @@ class TurnTaking:
         self.button_down = False
         """Push to talk: the user keeps the floor, whatever the silence says."""
 
-        self._speech_threshold = speech_threshold
-        self._start = ms_to_samples(settings.start_ms)
-        self._stop = ms_to_samples(settings.stop_ms)
-        self._longest = round(settings.max_utterance_s * RATE)
         self._settings = settings
         self.set_eagerness(eagerness)
-        self._quiet = round(settings.quiet_s * RATE)
+        self._speech_threshold = speech_threshold
+        self._longest = round(settings.max_utterance_s * RATE)
+        self._quiet_for = round(settings.quiet_s * RATE)
         self._pauses: deque[float] = deque(maxlen=KNOWN_PAUSES)
-        self._voiced = 0
-        """Samples of speech in the open utterance, or since the agent took the floor in the midst of it."""
+        self._heard = _Heard(voiced=0)
+        self._interim = _Interim()
+        self._silence = _Silence()
+        self._quiet = _Quiet()
         self._held_since = 0
         """Onset of the speech that made the agent pause, in samples."""
-        self._words: str | None = None
-        """Of the open utterance, by the latest transcript, interim or not."""
-        self._echo = False
-        """They were the agent's own."""
-        self._interim_asked = False
-        self._interim_at = 0
-        """When the last interim transcript was asked for, in samples."""
-        self._interim_voiced = 0
-        """Samples of speech that it had to go by; `_voiced` at that time."""
-        self._wordless = False
-        """An interim transcript that had enough to go by found no words: a hum."""
-        self._fell_silent = 0
-        """Where the silence began that was last trailed, in samples."""
-        self._audio: float | None = None
-        """The end-of-turn detector's word on this silence."""
-        self._text: str | None = None
-        """Transcript at this silence; None until it is ready."""
-        self._failed = False
-        """The transcript could not be made: the user is owed an apology."""
         self._released = False
         """The utterance is over: the user let go of the button, or it was completed from outside."""
         self._cut: int | None = None
         """Where an utterance was ended in the midst of speech, in samples, until more has begun or it has died down."""
-        self._scores_asked = 0
-        self._quiet_since: int | None = 0
-        """Since when the user is waited for; None while that is not so."""
-        self._asked_if_there = False
 
     def set_eagerness(self, eagerness: Eagerness | None) -> None:
-        """How soon a turn is over; by default the settings'."""
+        """Set the `threshold` of `over` at which a turn is complete; by default the settings'."""
         self.threshold = THRESHOLD[eagerness or self._settings.eagerness]
-        """Of `over`, for the turn to be complete."""
 
     # What happens.
 
     def frame(self, probability: float) -> list[Decision]:
         """Hear one more frame, with its speech probability."""
         self.now += FRAME
-        speaking = self.state is State.SPEAKING
-        if probability >= self._speech_threshold - (HYSTERESIS if speaking else 0.0):
+        if probability >= self._speech_threshold - (HYSTERESIS if self.state is State.SPEAKING else 0.0):
             self.run += FRAME
-            self._voiced += FRAME
+            self._heard.voiced += FRAME
             self.last_speech = self.now
         else:
             self.run = 0
@@ -158,23 +183,23 @@ class TurnTaking:
 
         With `echo` the words were the agent's own, come back through the microphone, and `text` is empty.
         """
-        self._interim_asked = False
-        if text is not None and self._text is None:
-            self._words, self._echo = text, echo
-            self._wordless = not text and self._interim_voiced >= ms_to_samples(ENOUGH_MS)
+        self._interim.pending = False
+        if text is not None and self._silence.text is None:
+            self._heard.words, self._heard.echo = text, echo
+            self._heard.wordless = not text and self._interim.voiced >= ms_to_samples(ENOUGH_MS)
         return list(self._weigh_barge_in())
 
     def scored(self, audio: float) -> list[Decision]:
         """The end-of-turn detector's probability (0 to 1) for this silence."""
         if self.state is State.TRAILING:
-            self._audio = audio
+            self._silence.audio = audio
         return list(self._decide())
 
     def transcribed(self, text: str | None) -> list[Decision]:
         """The transcript since the last `Prepare`; None where the transcriber failed."""
         if self.state is State.TRAILING:
-            self._text = self._words = text or ""
-            self._failed = text is None
+            self._silence.text = self._heard.words = text or ""
+            self._silence.failed = text is None
         return list(self._decide())
 
     def push_to_talk(self, pressed: bool) -> list[Decision]:
@@ -200,20 +225,17 @@ class TurnTaking:
 
     def user_is_there(self) -> None:
         """The user did something, if without speaking: typed, or used the button."""
-        self._asked_if_there = False
-        if self._quiet_since is not None:
-            self._quiet_since = self.now
+        self._quiet = _Quiet(None if self._quiet.since is None else self.now)
 
     def agent_takes_floor(self) -> None:
         """A response has begun."""
         self.floor = Floor.AGENT
-        self._voiced = self.run
-        self._words, self._echo, self._wordless = None, False, False
+        self._heard = _Heard(voiced=self.run)
 
     def agent_yields_floor(self) -> None:
         """The response has ended."""
         self.floor = Floor.FREE
-        self._quiet_since = self.now
+        self._quiet.since = self.now
 
     # What follows from it.
 
@@ -223,9 +245,9 @@ class TurnTaking:
         ended = too_long or self._released
         if too_long and self.state is State.SPEAKING and self.run:
             self._cut = self.now
-        if ended or silence >= self._stop:
+        if ended or silence >= ms_to_samples(self._settings.stop_ms):
             yield from self._user(Input.SILENCE)
-        elif self.run >= (self._start if self.floor is Floor.FREE else ms_to_samples(BARGE_IN_MS)):
+        elif self.run >= ms_to_samples(self._settings.start_ms if self.floor is Floor.FREE else BARGE_IN_MS):
             yield from self._user(Input.SPEECH)
         match self.state:
             case State.SPEAKING:
@@ -243,31 +265,24 @@ class TurnTaking:
             return
         self.state = TRANSITIONS[before][given]
         self.over = 0.0
-        self._text = self._audio = None
-        self._failed = False
+        pause, self._silence = self._silence, _Silence(began=self.last_speech)
         match given:
             case Input.SPEECH:
-                self._interim_asked = False  # what is still being transcribed is no longer all
+                self._interim = _Interim(at=self.now)  # what is still being transcribed is no longer all
                 first = self.now - self.run
                 if before is State.LISTENING:
                     if self._cut is not None:
                         first, self._cut = self._cut, None
                     self.opened = first
-                    self._voiced = self.run
-                    self._words, self._echo, self._wordless = None, False, False
-                elif (
-                    not self.button_down
-                ):  # with the button held, a pause says nothing of this speaker's manner
-                    self._pauses.append(samples_to_ms(first - self._fell_silent))
-                self._interim_at = self.now
+                    self._heard = _Heard(voiced=self.run)
+                elif not self.button_down:  # a pause with it held says nothing of this speaker's manner
+                    self._pauses.append(samples_to_ms(first - pause.began))
                 yield Onset(first)
                 if self._may_interrupt and not self.button_down and self.floor is Floor.AGENT:
                     self._held_since = self.now - self.run
                     yield from self._agent(Input.SPEECH)
             case Input.SILENCE:
                 self.run = 0  # what goes on after an utterance that was ended is the start of another one
-                self._scores_asked = 0
-                self._fell_silent = self.last_speech
                 yield Prepare(self.last_speech)
             case Input.OVER:
                 self._released = False
@@ -287,17 +302,18 @@ class TurnTaking:
 
     def _ask_for_interim(self) -> Iterator[Decision]:
         """See to it that the words are known while the user speaks."""
-        if self._interim_asked:
+        if self._interim.pending:
             return
+        since_last = self.now - self._interim.at
         if self.floor is Floor.FREE:
             # Not in a pause: it may be the end, and then the transcript of it must not wait for an interim one.
-            due = self.run > 0 and self.now - self._interim_at >= ms_to_samples(PARTIAL_EVERY_MS)
+            due = self.run > 0 and since_last >= ms_to_samples(PARTIAL_EVERY_MS)
         else:
-            due = self._voiced >= ms_to_samples(FIRST_INTERIM_MS) and (
-                self._words is None or self.now - self._interim_at >= ms_to_samples(INTERIM_EVERY_MS)
+            due = self._heard.voiced >= ms_to_samples(FIRST_INTERIM_MS) and (
+                self._heard.words is None or since_last >= ms_to_samples(INTERIM_EVERY_MS)
             )
         if due:
-            self._interim_asked, self._interim_at, self._interim_voiced = True, self.now, self._voiced
+            self._interim = _Interim(self.now, self._heard.voiced, pending=True)
             yield TranscribeInterim()
 
     def _trail(self, silence: int, ended: bool) -> Iterator[Decision]:
@@ -307,14 +323,14 @@ class TurnTaking:
         if ended:
             self.over = 1.0
         else:
-            asked = self._scores_asked
+            asked = self._silence.scores_asked
             if asked < len(SCORE_AT_MS) and silence >= ms_to_samples(SCORE_AT_MS[asked]):
-                self._scores_asked += 1
+                self._silence.scores_asked += 1
                 yield InferEndOfTurn()
             self.over = probability(self._evidence(silence))
-        if self._text is None:
+        if self._silence.text is None:
             return
-        if not self._text and not self._failed:
+        if not self._silence.text and not self._silence.failed:
             if ended or silence >= ms_to_samples(NO_WORDS_MS):
                 yield from self._user(Input.OVER)
                 yield Discard()
@@ -324,32 +340,30 @@ class TurnTaking:
             if ignored:
                 yield Discard()
             else:
-                self._quiet_since, self._asked_if_there = None, False
+                self._quiet = _Quiet(since=None if self.policy.answer else self.now)
                 yield from self._agent(Input.MEANT)
                 yield Complete()
-                if self.policy.answer or self._failed:
+                if self.policy.answer:
                     yield Answer()
-                else:
-                    self._quiet_since = self.now
 
     def _evidence(self, silence: int) -> Evidence:
         return Evidence(
             silence_ms=samples_to_ms(silence),
             speech_ms=samples_to_ms(self.last_speech - self.opened),
-            audio=self._audio,
-            text=self._text,
+            audio=self._silence.audio,
+            text=self._silence.text,
             agent_said=self.agent_said,
             pauses_ms=tuple(self._pauses),
         )
 
     def _wait(self) -> Iterator[Decision]:
         """Nobody speaks: see how long."""
-        if not self._quiet or self._quiet_since is None or self.floor is not Floor.FREE or self.button_down:
+        if not self._quiet_for or self.floor is not Floor.FREE or self.button_down:
             return
-        if self.now - self._quiet_since >= self._quiet:
-            self._quiet_since = None  # until the agent has spoken
-            yield LetGo() if self._asked_if_there else AskIfThere()
-            self._asked_if_there = True
+        if self._quiet.since is not None and self.now - self._quiet.since >= self._quiet_for:
+            self._quiet.since = None  # until the agent has spoken
+            yield LetGo() if self._quiet.asked else AskIfThere()
+            self._quiet.asked = True
 
     def _weigh_barge_in(self, *, overdue: bool = False) -> Iterator[Decision]:
         """Over the agent: stop it, or let it go on."""
@@ -357,10 +371,10 @@ class TurnTaking:
             return
         if self.state is State.LISTENING or not (self._may_interrupt or self.button_down):
             meant: bool | None = False  # the latter where the policy has changed while the agent was held
-        elif self.button_down or (self._words and not self._is_backchannel()):
+        elif self.button_down or (self._heard.words and not self._is_backchannel()):
             meant = True
-        elif self.state is State.TRAILING and self._text is not None:
-            meant = self._failed
+        elif self.state is State.TRAILING and self._silence.text is not None:
+            meant = self._silence.failed
         else:
             meant = self._by_time(self.now - self._held_since, overdue=overdue)
         if meant is not None:
@@ -370,11 +384,11 @@ class TurnTaking:
         """The decision that can't wait any longer."""
         if self.floor is not Floor.HELD:
             return None
-        known = self._words or self._echo
-        soon = known or (self._wordless and not self.run)
+        known = self._heard.words or self._heard.echo
+        soon = known or (self._heard.wordless and not self.run)
         if not overdue and since_onset < ms_to_samples(DECIDE_MS if soon else DECIDE_LATEST_MS):
             return None
-        return not known and self.run > 0 and self._voiced >= ms_to_samples(ENOUGH_MS)
+        return not known and self.run > 0 and self._heard.voiced >= ms_to_samples(ENOUGH_MS)
 
     @property
     def _may_interrupt(self) -> bool:
@@ -382,4 +396,4 @@ class TurnTaking:
 
     def _is_backchannel(self) -> bool:
         """Whether the user only shows that they listen. In reply to a question it is an answer."""
-        return is_backchannel(self._words or "") and not self.agent_said.rstrip().endswith("?")
+        return is_backchannel(self._heard.words or "") and not self.agent_said.rstrip().endswith("?")

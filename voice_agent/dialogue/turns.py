@@ -7,7 +7,7 @@ from voice_agent.dialogue.items import MOST_UNANSWERED, Items
 
 
 class Turns:
-    """Of one session."""
+    """The turns of one session."""
 
     def __init__(self, items: Items, note_heard: Callable[[], None]) -> None:
         """`note_heard` brings `items` up to what was heard by now of what is being said."""

@@ -1,4 +1,4 @@
-"""What `voice-agent lab run` does, from its arguments to its exit code."""
+"""`voice-agent lab run`, from its arguments to its exit code."""
 
 import asyncio
 import shlex

@@ -75,7 +75,7 @@ def endpoint(
 
 
 def read_manifest(path: Path, kinds: Sequence[str]) -> dict[str, Labels]:
-    """What the manifest says of the recordings whose kind begins with one of `kinds`, by path; empty without one."""
+    """The manifest's entries for the recordings whose kind begins with one of `kinds`, by path; empty without one."""
     if not path.is_file():
         return {}
     with path.open(encoding="utf-8", newline="") as file:
@@ -111,7 +111,7 @@ async def _replay_all(
 
 
 def result_of(name: str, replay: Replay) -> Result:
-    """What is written of one recording."""
+    """The record that is written of one recording."""
     evidence = [EvidenceAt(t=round(moment.at, 3), p=moment.probability) for moment in replay.moments]
     return Result(file=name, evidence=evidence, decisions=[round(at, 3) for at in replay.decisions])
 

@@ -19,7 +19,7 @@ FIGURE[@SESSIONS]>LIMIT
   failures, cut_ins, missing, wer:         >2%      of the turns (wer: of the words)
                                            >+1%     so many percentage points over the baseline
   @4 looks at the level with four sessions alone; without it, every level must hold."""
-"""What `parse` reads. Against a baseline a bar is broken only where the difference is real: see compare.py."""
+"""The grammar of `parse`. Against a baseline a bar is broken only where the difference is real: see compare.py."""
 
 _TIMES: Final = {f"p{percent}": percent for percent in PERCENTS}
 _RATES: Final = {

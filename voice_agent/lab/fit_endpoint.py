@@ -64,7 +64,7 @@ PRIOR: Final = Terms(
 """Set by hand: with nothing against it a turn is over after 0.4 s; a silence of 1.1 s makes up for an answer of one
 word, or for words that can't be the last."""
 SIGNS: Final = Terms(0, 0, 0, 1, 1, 1, -1, -1, -1, 1, -1)
-"""What the weights may be: 1 not negative, -1 not positive, 0 anything."""
+"""Permitted signs of the weights: 1 not negative, -1 not positive, 0 any."""
 
 
 @dataclass(frozen=True, slots=True)

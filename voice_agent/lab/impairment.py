@@ -36,12 +36,12 @@ DIRECT_TO_ROOM_DB: Final = 6.0
 """How far the room lies below the direct sound: loudspeaker and microphone in one device."""
 
 BAND_HZ: Final = (300.0, 3400.0)
-"""What the telephone network lets through (ITU-T G.712)."""
+"""The band that the telephone network lets through (ITU-T G.712)."""
 LINE_RATE: Final = 8000
 
 
 class Impairment(BaseModel):
-    """What is wrong with the line and the room. The default is nothing."""
+    """The impairments of the line and the room; by default none."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -75,7 +75,7 @@ class Impairment(BaseModel):
         return self
 
     def as_dict(self) -> dict[str, float | bool | str]:
-        """What is set, for a result; empty for a good line and a quiet room."""
+        """The impairments that are set, for a result; empty for a good line and a quiet room."""
         wrong: dict[str, float | bool | str] = {}
         if self.jitter_ms:
             wrong["jitter_ms"] = self.jitter_ms
@@ -128,7 +128,7 @@ class Line:
         self._speech_rms = level
 
     def microphone(self, frame: Pcm16, played: Pcm16) -> Pcm16:
-        """What is sent for the next 20 ms.
+        """The audio to send for the next 20 ms.
 
         Args:
             frame: the caller's voice.
@@ -216,7 +216,7 @@ class _Room:
         room *= attenuated(1, echo_db) / math.sqrt(float(np.square(room).sum()))
         self._response = np.fft.rfft(room, self._size)
         self._coming = np.zeros(self._delay + self._size)
-        """What will be heard of all that was played so far."""
+        """The echo to come of all that was played so far."""
 
     def feed(self, played: Pcm16) -> Array:
         if played.any():

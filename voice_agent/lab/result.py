@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 WireName = Literal["native", "twilio"]
-"""What is spoken with the server: see docs/protocol.md."""
+"""The wires that the lab speaks: see docs/protocol.md."""
 
 Outcome = Literal["answered", "no_reply", "cut_in", "failed"]
 """Of a turn. `cut_in`: the reply was audible before the user had finished. `failed`: the server reported an error or
@@ -17,7 +17,7 @@ was lost. A turn that no reply was wanted to is `no_reply` as well: its expectat
 
 
 class Expectation(BaseModel):
-    """What a scenario demanded of a turn, and whether it was so."""
+    """A demand of a scenario on a turn, and whether it was met."""
 
     name: str
     """As in the scenario: `reply_within_ms`, `stops_within_ms`, `transcript_wer_below`, `no_reply`."""
@@ -95,7 +95,7 @@ class Turn(BaseModel):
 
 
 class ServerUse(BaseModel):
-    """What the server spent while a level was measured. None where it could not be known: it runs elsewhere."""
+    """The server's use of the machine while a level was measured. None where that is unknown: it runs elsewhere."""
 
     cpu_s: float | None = None
     """Of processor time, all of its processes together."""
@@ -111,7 +111,7 @@ class ServerUse(BaseModel):
 
 
 class Level(BaseModel):
-    """What was measured with one number of sessions at once."""
+    """The measurements with one number of sessions at once."""
 
     sessions: int
     turns: list[Turn]
@@ -139,7 +139,7 @@ class Result(BaseModel):
     started: str
     """ISO 8601, with the time zone."""
     command: str
-    """What was typed."""
+    """The command line, as typed."""
     version: str
     """Of the project, with the commit where it is a git checkout."""
     url: str
@@ -147,7 +147,7 @@ class Result(BaseModel):
     wire: WireName = "native"
     machine: Machine
     impairment: dict[str, float | bool | str] = {}
-    """What was done to the audio on its way; empty for a good line."""
+    """The impairments of the audio on its way; empty for a good line."""
     repeats: int = 1
     levels: list[Level]
     ramp_p95_ms: float | None = None

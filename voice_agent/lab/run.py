@@ -34,7 +34,7 @@ MOST_SESSIONS: Final = 256
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What one caller does in one session."""
+    """The acts of one caller in one session."""
 
     name: str
     acts: tuple[Act, ...]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
-import httpx
+import httpx2
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -39,7 +39,7 @@ class Server:
 
     @asynccontextmanager
     async def measured(self) -> AsyncIterator["Meter"]:
-        """What it spends while the context lasts."""
+        """Meters what it spends while the context lasts."""
         meter = Meter(self._process, await self._counters())
         watching = asyncio.create_task(meter.watch())
         try:
@@ -51,10 +51,10 @@ class Server:
     async def _counters(self) -> dict[str, float]:
         """Of its metrics, those that are wanted, by name and label; empty where it shows none."""
         try:
-            async with httpx.AsyncClient(timeout=5, trust_env=False) as client:
+            async with httpx2.AsyncClient(timeout=5, trust_env=False) as client:
                 text = (await client.get(self._metrics)).raise_for_status().text
             families = list(text_string_to_metric_families(text))
-        except (httpx.HTTPError, ValueError):
+        except (httpx2.HTTPError, ValueError):
             return {}
         return {
             sample.name + sample.labels.get("outcome", ""): sample.value
@@ -146,10 +146,10 @@ def _start(port: int, log: Path) -> "subprocess.Popen[bytes]":
 async def _ready(process: "subprocess.Popen[bytes]", port: int) -> bool:
     """Waits for it; False if it ended or takes too long."""
     with suppress(TimeoutError):
-        async with asyncio.timeout(READY_WITHIN_S), httpx.AsyncClient(timeout=5, trust_env=False) as client:
+        async with asyncio.timeout(READY_WITHIN_S), httpx2.AsyncClient(timeout=5, trust_env=False) as client:
             while process.poll() is None:
-                with suppress(httpx.TransportError):
-                    if (await client.get(f"http://127.0.0.1:{port}/readyz")).status_code == httpx.codes.OK:
+                with suppress(httpx2.TransportError):
+                    if (await client.get(f"http://127.0.0.1:{port}/readyz")).status_code == httpx2.codes.OK:
                         return True
                 await asyncio.sleep(LOOK_EVERY_S)
     return False

@@ -32,7 +32,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class Figures:
-    """What one window made of all clips."""
+    """The transcripts of all clips with one window, and the time that each took."""
 
     texts: list[str] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
@@ -83,7 +83,7 @@ def read_manifest(folder: Path, longest_s: float) -> list[Clip]:
 
 
 async def compare(clips: list[Clip], stt: SttSettings, models: ModelsSettings) -> dict[str, Figures]:
-    """What each window makes of the clips, by the window's name.
+    """Transcribe the clips with each window; the figures, by the window's name.
 
     They take turns at each clip, so that whatever else the machine does slows both.
     """

@@ -32,7 +32,7 @@ PARTIAL: Final = ".partial"
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong with one file."""
+    """A fault of one file."""
 
     path: Path
     reason: str
@@ -81,7 +81,7 @@ def ensure(
 
 
 def verify(name: str, *, directory: Path | None = None) -> list[Problem]:
-    """What is wrong with the files of `name`, each hashed in full. The next `ensure` fetches those again.
+    """Find the faults of the files of `name`, each hashed in full. The next `ensure` fetches those again.
 
     Raises:
         WeightsError: the name is unknown.
@@ -181,7 +181,7 @@ def _size(path: Path) -> int | None:
 
 
 def _wrong(path: Path, file: File) -> str | None:
-    """Why `path` is not `file`, or None."""
+    """The reason that `path` is not `file`; None if it is."""
     size = _size(path)
     if size is None:
         return "missing"

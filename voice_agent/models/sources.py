@@ -26,7 +26,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO, Final
 
-import httpx
+import httpx2
 
 from voice_agent.loopback import is_loopback
 from voice_agent.models.catalog import Archives, File, HuggingFace, Piece, Weights
@@ -118,9 +118,9 @@ def _from_hugging_face(source: HuggingFace, wanted: Sequence[File], here: Partia
     folder = "/".join(filter(None, [endpoint, source.repo, "resolve", source.revision, source.folder]))
     failures = []
     # A compressed body would count in other bytes than those of the file.
-    with httpx.Client(
+    with httpx2.Client(
         follow_redirects=True,
-        timeout=httpx.Timeout(READ_S, connect=CONNECT_S),
+        timeout=httpx2.Timeout(READ_S, connect=CONNECT_S),
         headers={"accept-encoding": "identity"},
         trust_env=not is_loopback(endpoint),  # no proxy leads to a mirror on this machine
     ) as client:
@@ -129,7 +129,7 @@ def _from_hugging_face(source: HuggingFace, wanted: Sequence[File], here: Partia
                 _download(client, f"{folder}/{file.path}", file, here, report)
             except SourceError as error:
                 failures.append(f"{file.path}: {error}")
-            except (httpx.HTTPError, httpx.InvalidURL) as error:
+            except (httpx2.HTTPError, httpx2.InvalidURL) as error:
                 _failures[endpoint] = _words(error)
                 raise SourceError(f"{file.path}: {_words(error)}") from error
     if failures:
@@ -137,7 +137,7 @@ def _from_hugging_face(source: HuggingFace, wanted: Sequence[File], here: Partia
 
 
 def _probe(endpoint: str) -> str | None:
-    """Why `endpoint` does not answer, or None if it does; in bounded time.
+    """Find out, in bounded time, why `endpoint` does not answer; None if it does.
 
     On a thread, because no time-out of the client bounds the look-up of the host's name, and without a
     network that alone can take half a minute.
@@ -146,7 +146,7 @@ def _probe(endpoint: str) -> str | None:
 
     def ask() -> None:
         try:
-            httpx.head(endpoint, timeout=CONNECT_S, trust_env=not is_loopback(endpoint))
+            httpx2.head(endpoint, timeout=CONNECT_S, trust_env=not is_loopback(endpoint))
             outcome[0] = None
         except Exception as error:  # whatever it is (a bad proxy, a bad URL), it is the reason
             outcome[0] = _words(error)
@@ -157,7 +157,7 @@ def _probe(endpoint: str) -> str | None:
     return outcome[0]
 
 
-def _download(client: httpx.Client, url: str, file: File, here: Partial, report: Report) -> None:
+def _download(client: httpx2.Client, url: str, file: File, here: Partial, report: Report) -> None:
     """Get what is missing of `file`, taking it up again when cut, as long as each attempt brings some."""
     if here.size(file.path) > file.size:
         here.drop(file.path)
@@ -175,7 +175,7 @@ def _download(client: httpx.Client, url: str, file: File, here: Partial, report:
                     end = _write(response.iter_raw(), file, start, here, report)
                 if end != file.size:
                     raise SourceError(f"ends at byte {end} there, not at {file.size}: another version")
-        except httpx.TransportError as error:
+        except httpx2.TransportError as error:
             if here.size(file.path) <= have:
                 raise
             log.warning("%s: cut (%s); going on from byte %d", url, _words(error), here.size(file.path))

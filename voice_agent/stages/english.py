@@ -65,7 +65,7 @@ AFTER_TIME: Final = words(
     "pacific monday tuesday wednesday thursday friday saturday sunday january february march april may "
     "june july august september october november december"
 )
-"""What may follow "5 p.m." with a capital and still belong to it."""
+"""Words that may follow "5 p.m." with a capital and still belong to it."""
 OPENERS: Final = STARTERS | words(
     "or nor yet which who whose whom whether unless until than like instead including especially "
     "usually sometimes often even only still maybe perhaps with without by from into onto over under "

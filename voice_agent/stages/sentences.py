@@ -35,7 +35,7 @@ MAX_WIDE: Final = 36
 
 
 class Inside(Enum):
-    """What a piece goes on with that began in the one before, where the end of what is endless was not waited for."""
+    """The kind of token that goes on from the piece before: one so long that its end was not waited for."""
 
     NUMBER = auto()
     WORD = auto()
@@ -53,7 +53,7 @@ class Piece:
 
 
 def _inside(before: str, after: str) -> Inside | None:
-    """What goes on from the character `before` a cut to the one `after` it."""
+    """The kind of token that goes on from the character `before` a cut to the one `after` it."""
     if not (before.isalnum() and after.isalnum()) or is_wide(before) or is_wide(after):
         return None
     return Inside.NUMBER if before.isdigit() and after.isdigit() else Inside.WORD
@@ -78,7 +78,7 @@ class Cutter:
         self._given = 0
         """Words in the pieces given so far, code apart."""
         self._fence: Fence | None = None
-        """What opened the code block which this text is in."""
+        """The fence that opened the code block which this text is in."""
         self._quoted = False
         """The code block has had a line with the sign of a quotation in front."""
         self._begin(line_start=True)

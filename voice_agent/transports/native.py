@@ -12,10 +12,10 @@ from fastapi import WebSocket, status
 from voice_agent.agent import Agent
 from voice_agent.audio import Pcm16
 from voice_agent.dialogue.events import Pong, ResponseAudio, ResponseMade, SessionEnded, SessionError
-from voice_agent.dialogue.options import SessionOptions, check_instructions
+from voice_agent.dialogue.options import SessionOptions
 from voice_agent.dialogue.session import Session
-from voice_agent.errors import SettingsError
 from voice_agent.stages.generator.request import Message
+from voice_agent.transports.availability import unavailable
 from voice_agent.transports.closing import (
     MAX_MESSAGE,
     Closed,
@@ -42,16 +42,12 @@ from voice_agent.transports.native_messages import (
     to_json,
 )
 from voice_agent.transports.pace import Pace
-from voice_agent.transports.quoting import quoted
 
 GREETING_S: Final = 2.0
 """How long a client may take to send its first message, and another `start` where one was wrong."""
 
 MAX_STARTS: Final = 5
 """How many wrong ones are answered."""
-
-CHOICES: Final = ("voice", "language", "instructions")
-"""Fields of a `start` whose values may be right and not to be had here."""
 
 
 async def serve(socket: WebSocket, agent: Agent) -> None:
@@ -122,40 +118,21 @@ def _start(message: str | bytes, agent: Agent) -> Start | PartOfStart | None:
     Raises:
         BadMessage: it can't be taken.
     """
+    wrong: tuple[BadMessage, ...] = ()
     match decode(message):
         case Start() as start:
-            wrong = _not_to_be_had(start, agent)
+            pass
         case PartOfStart(Start() as start, wrong):
-            wrong += _not_to_be_had(start, agent)
+            pass
         case PartOfStart() as nothing:
             return nothing
         case _:
             return None
+    missing = tuple(unavailable(agent, start.voice, start.language, start.instructions))
+    wrong += tuple(BadMessage(choice.code, choice.reason, choice.field) for choice in missing)
     if not wrong:
         return start
-    return PartOfStart(
-        start.model_copy(update={bad.field: None for bad in wrong if bad.field in CHOICES}), wrong
-    )
-
-
-def _not_to_be_had(start: Start, agent: Agent) -> tuple[BadMessage, ...]:
-    """Choices that the agent does not have. One that is not ready refuses the session anyway."""
-    if not agent.ready:
-        return ()
-    voices, languages = agent.engines.synthesizer.voices, agent.engines.transcriber.languages
-    wrong = []
-    if start.voice and start.voice not in voices:
-        said = f"voice: there is no {quoted(start.voice)}; known are {', '.join(voices)}"
-        wrong.append(BadMessage("unknown_voice", said, "voice"))
-    if start.language and start.language not in languages:
-        said = f"language: {quoted(start.language)} is not heard here; known are {', '.join(languages)}"
-        wrong.append(BadMessage("unknown_language", said, "language"))
-    if start.instructions:
-        try:
-            check_instructions(start.instructions, agent.settings.llm)
-        except SettingsError as error:
-            wrong.append(BadMessage("invalid_field", str(error), "instructions"))
-    return tuple(wrong)
+    return PartOfStart(start.model_copy(update={choice.field: None for choice in missing}), wrong)
 
 
 def _options(start: Start) -> SessionOptions:

@@ -38,6 +38,7 @@ from voice_agent.dialogue.events import (
     UserTranscript,
 )
 from voice_agent.errors import VoiceAgentError
+from voice_agent.transports.availability import MAX_INSTRUCTIONS
 from voice_agent.transports.language import Language
 from voice_agent.transports.quoting import quoted, shortened
 
@@ -76,7 +77,7 @@ class Start(_Message):
     type: Literal["start"] = "start"
     input_rate: SampleRate = RATE
     output_rate: SampleRate = 24_000
-    instructions: Annotated[str | None, _EmptyIsUnset] = Field(None, max_length=20_000)
+    instructions: Annotated[str | None, _EmptyIsUnset] = Field(None, max_length=MAX_INSTRUCTIONS)
     voice: Annotated[str | None, _EmptyIsUnset] = None
     language: Annotated[Language | None, _EmptyIsUnset] = None
     eagerness: Eagerness | None = None
@@ -152,7 +153,7 @@ class PartOfStart:
     usable: Start | None
     """The rest of it. None where a session can't begin with that: with the wrong rate all that is heard is noise."""
     wrong: tuple[BadMessage, ...]
-    """Why, one for each field."""
+    """The reasons, one for each field."""
 
 
 MAX_TOLD: Final = 8

@@ -65,7 +65,7 @@ class Protocol(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
     """uvicorn's WebSocket, which offers the application a `Wire`, and is gone soon after its end."""
 
     _received = memoryview(bytearray(READ_BYTES))
-    """What asyncio reads into, 256 KiB of its own by default. It is taken at once, so all connections share it."""
+    """Read buffer for asyncio, in place of 256 KiB a connection. It is emptied at once, so all connections share it."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

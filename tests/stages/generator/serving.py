@@ -244,3 +244,10 @@ async def reply(deltas: AsyncGenerator[Delta, None]) -> Answer:
             answer.take(delta)
     assert answer.end, "a Finish comes always"
     return answer
+
+
+async def read(endpoint: Endpoint, *body: Piece, kind: str = "text/event-stream") -> Any:
+    """The reply to a body, asked for once."""
+    endpoint.handlers[:] = [answers(*body, kind=kind)]
+    async with asking(endpoint, retries=0) as generator:
+        return await reply(generator.stream(HELLO))

@@ -5,24 +5,8 @@ from collections.abc import Iterator
 import pytest
 from fastapi.testclient import TestClient
 
-from tests.scripted import Script
 from tests.transports.telephony.phone import PATH, WITHIN_S, Desk, Line, Phone, app_for
 from voice_agent.agent import Agent
-from voice_agent.config import ServerSettings, Settings
-
-
-@pytest.fixture
-def script() -> Script:
-    script = Script()
-    script.generator.delay_s = script.synthesizer.delay_s = script.transcriber.delay_s = 0.0
-    return script
-
-
-@pytest.fixture
-def agent(script: Script) -> Agent:
-    agent = Agent(Settings(server=ServerSettings(max_sessions=1)), script.engines())
-    agent.ready = True
-    return agent
 
 
 @pytest.fixture

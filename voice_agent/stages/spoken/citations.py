@@ -50,7 +50,7 @@ _NOUN: Final = re.compile(
 """Marks that are what a sentence speaks of: "According to [1] and [2]", "[1] shows"."""
 _NUMBERED: Final = re.compile(rf"(?<!\])((?:\s?\^?\[(?!0\]){_NUMBERS}\])+)")
 _EMPTY: Final = re.compile(r"(?<=\s)\((?:[Ss]ee|cf\.?|from|[Ss]ources?:?)?\s?\)")
-"""What is left of "(see [1])"."""
+"""The rest of "(see [1])" without its mark."""
 _RAISED: Final = re.compile(
     r"(?:(?<=[^\W\d_]{3})|(?<=[.,;:!?\"”’]))[¹²³⁰⁴-⁹]{1,3}(?:[\s,][¹²³⁰⁴-⁹]{1,3})*(?![\w⁻⁺^(]|\s?[a-z(]\b)"
     r"|(?<=\S)\s?⁽[¹²³⁰⁴-⁹]{1,3}⁾|^\s?[¹²³⁰⁴-⁹]{1,3}(?=\s)"

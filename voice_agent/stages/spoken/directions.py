@@ -15,7 +15,7 @@ _SOUNDS: Final = words(
     "pant exhale inhale breathe swallow smile nod frown pout pause hum weep stammer stutter shudder "
     "tremble facepalm"
 )
-"""What a face, a throat or a voice does. As a verb or a noun in brackets of any kind it is a direction."""
+"""Acts of a face, a throat or a voice. As a verb or a noun in brackets of any kind it is a direction."""
 _ACTS: Final = words(
     "look lean turn take wave think raise tilt scratch bow clap beam blink stare gesture pat hug jump "
     "dance shake scream shout stretch tap point step walk sit stand roll clear rub cross fold hold hand "
@@ -23,7 +23,7 @@ _ACTS: Final = words(
     "spin twirl hop skip run smooth brush wipe ponder consider listen wait cry sing cheer applaud growl "
     "howl purr bark meow hesitate stop flash wring wrinkle furrow"
 )
-"""What a body does. A direction in asterisks, as a verb with more words; alone it may be emphasis."""
+"""Acts of a body. A direction in asterisks, as a verb with more words; alone it may be emphasis."""
 _NOUNS: Final = words(
     "pause beat silence laughter applause music sfx crickets cheering cheers crosstalk inaudible noise "
     "blank_audio static typing footsteps breath chuckling hug hugs ahem clapping"
@@ -34,7 +34,7 @@ _EFFECTS: Final = words(
     "rain meow woof purr moo boop bell bells ringing phone door creaking creaks slams "
     "bubbling sizzling static crackling buzzing buzz"
 )
-"""What is heard, in two words or between sentences: "crickets chirping"."""
+"""Sounds, in two words or between sentences: "crickets chirping"."""
 _MOODS: Final = words(
     "happy sad excited angry calm cheerful curious serious sarcastic surprised nervous annoyed amused confused playful "
     "warm friendly neutral gentle enthusiastic thoughtful worried embarrassed proud tired bored scared shocked "
@@ -44,7 +44,7 @@ _MOODS: Final = words(
 _HAPPENS: Final = words(
     "ring buzz creak slam echo beep chime fall fade start begin stop arrive open close boil"
 )
-"""What things do: "*The phone rings.*"."""
+"""Acts of things: "*The phone rings.*"."""
 _BODY: Final = words(
     "breath breaths head eyes eye hand hands arms shoulders throat chin face hair finger seat"
 )
@@ -59,7 +59,7 @@ _KINDS: Final = words(
     "a an the long short brief slight small big little deep heavy soft quiet dramatic awkward thoughtful "
     "pregnant light nervous audible faint loud gentle playful happy sad background upbeat another more"
 )
-"""What may stand before a direction's noun: "a long pause"."""
+"""Words that may stand before a direction's noun: "a long pause"."""
 _ACTORS: Final = words("then he she they i assistant ai bot narrator speaker voice agent host")
 _MANNERS: Final = words(
     "softly quietly excitedly cheerfully sarcastically warmly gently nervously dryly playfully sadly "
@@ -75,7 +75,7 @@ _SUBJECTS: Final = words(
 _VERBS_ON: Final = words("are is was were of that who which when if")
 """Before these a verb's form is no direction: "(smiles are free)"."""
 _ON: Final = words("to at in with and out again for a an his her up off")
-"""What may follow a verb in parentheses, besides an adverb: "(laughs at that)", but "(breathing exercises)"."""
+"""Words that may follow a verb in parentheses, besides an adverb: "(laughs at that)", but "(breathing exercises)"."""
 _FEATURES: Final = words("eyes eye voice face heart ears tone cheeks lips hands")
 _NO_VERBS: Final = words(
     "this is was has its it's as us yes plus thus perhaps does sometimes always these those his hers ours "
@@ -97,7 +97,7 @@ _VOICES: Final = re.compile(
 
 
 def _stems(word: str) -> set[str]:
-    """What `word` may be a form of: "laughs", "laughing" -> "laugh"; "shrugging" -> "shrug"; "cries" -> "cry"."""
+    """Words that `word` may come from: "laughs", "laughing" -> "laugh"; "shrugging" -> "shrug"; "cries" -> "cry"."""
     found: set[str] = set()
     for ending in ("s", "es", "ing"):
         if word.endswith(ending) and len(word) > len(ending) + 1:

@@ -19,7 +19,7 @@ _MODELS: Final = words(
     "answer assistant final output reasoning ref reflection response scratchpad system think thinking thought "
     "tool_call tool_response user"
 )
-"""What models put around the parts of a reply."""
+"""Tags that models put around the parts of a reply."""
 _KNOWN: Final = "|".join(sorted(_HTML | _SPEECH | _MODELS, key=len, reverse=True))
 _ATTRIBUTE: Final = r"\s[a-zA-Z][\w:-]{0,30}\s?=\s?(?:\"[^\"<>]*\"|'[^'<>]*'|[^\s\"'<>]+)"
 TAG: Final = re.compile(rf"<(?:/[a-zA-Z][\w:-]{{0,30}}|(?i:{_KNOWN})(?:{_ATTRIBUTE}){{0,12}})\s?/?>")

@@ -39,7 +39,7 @@ PER: Final = {
     "m²": "square meter", "m³": "cubic meter", "kg": "kilogram", "km": "kilometer", "g": "gram",
     "l": "liter", "L": "liter", "mL": "milliliter", "m": "meter", "lb": "pound", "ft": "foot",
 }  # fmt: skip
-"""What may stand below a unit's slash."""
+"""Units that may stand below the slash of another."""
 
 
 def _plural(name: str) -> str:

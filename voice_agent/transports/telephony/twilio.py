@@ -11,10 +11,9 @@ import json
 import logging
 from base64 import b64decode, b64encode
 from collections import Counter
-from collections.abc import Collection
 from contextlib import suppress
 from itertools import count
-from typing import Any, Final, cast, get_args
+from typing import Any, Final, get_args
 
 from fastapi import WebSocket, status
 
@@ -28,10 +27,10 @@ from voice_agent.dialogue.events import (
     ResponseStarted,
     SessionEnded,
 )
-from voice_agent.dialogue.options import SessionOptions, check_instructions
+from voice_agent.dialogue.options import SessionOptions
 from voice_agent.dialogue.session import Session
-from voice_agent.errors import SettingsError
 from voice_agent.language import base_language
+from voice_agent.transports.availability import unavailable
 from voice_agent.transports.closing import Closed, exchange, hold, receive, receive_all, sending
 from voice_agent.transports.pace import Pace
 from voice_agent.transports.quoting import quoted
@@ -69,9 +68,6 @@ START_WITHIN_S: Final = 5.0
 
 HEARD_WITHIN_S: Final = 2.0
 """How long the last marks are waited for when the agent hangs up: `LEAD_MS`, and a slow network."""
-
-MAX_INSTRUCTIONS: Final = 20_000
-"""As on the native wire, characters. Twilio itself passes on 500."""
 
 
 async def serve(socket: WebSocket, agent: Agent) -> None:
@@ -116,47 +112,29 @@ async def _greet(socket: WebSocket) -> Stream:
 
 def _options(stream: Stream, agent: Agent) -> SessionOptions:
     """How the session is to be. A parameter that makes no sense is logged: a call does not fail for it."""
-    # An agent that is not ready refuses the call; until then it need not know its voices.
-    given = stream.custom_parameters if agent.ready else {}
+    given = stream.custom_parameters
+    chosen = {name: given.get(name) or None for name in ("voice", "language", "instructions", "eagerness")}
+    if isinstance(language := chosen["language"], str):
+        chosen["language"] = base_language(language)
 
-    def choice(name: str, known: Collection[str]) -> str | None:
-        value = given.get(name) or None
-        if isinstance(value, str) and name == "language":
-            value = base_language(value)
-        if value is None or value in known:
-            return cast(str | None, value)
-        log.warning(
-            "call %s: parameter %s: there is no %s, so the default is used; known are %s",
-            stream.call_sid,
-            name,
-            quoted(value),
-            ", ".join(known),
-        )
-        return None
+    def drop(name: str, reason: str) -> None:
+        log.warning("call %s: parameter %s; the default is used", stream.call_sid, reason)
+        chosen[name] = None
 
-    instructions = given.get("instructions") or None
-    if instructions and not (isinstance(instructions, str) and len(instructions) <= MAX_INSTRUCTIONS):
-        log.warning(
-            "call %s: parameter instructions: it is not text of at most %d characters, so the default is used",
-            stream.call_sid,
-            MAX_INSTRUCTIONS,
-        )
-        instructions = None
-    if instructions:
-        try:
-            check_instructions(instructions, agent.settings.llm)
-        except SettingsError as error:
-            log.warning("call %s: parameter %s; the default is used", stream.call_sid, error)
-            instructions = None
+    for choice in unavailable(agent, chosen["voice"], chosen["language"], chosen["instructions"]):
+        drop(choice.field, choice.reason)
+    if (eagerness := chosen["eagerness"]) not in (None, *get_args(Eagerness)):
+        known = ", ".join(get_args(Eagerness))
+        drop("eagerness", f"eagerness: there is no {quoted(eagerness)}; known are {known}")
     return SessionOptions(
         input_rate=LINE_RATE,
         output_rate=LINE_RATE,
-        instructions=instructions,
-        voice=choice("voice", agent.engines.synthesizer.voices) if given else None,
-        language=choice("language", agent.engines.transcriber.languages) if given else None,
+        instructions=chosen["instructions"],
+        voice=chosen["voice"],
+        language=chosen["language"],
         lead_ms=LEAD_MS,
         client_pauses=False,
-        eagerness=cast(Eagerness | None, choice("eagerness", get_args(Eagerness))),
+        eagerness=chosen["eagerness"],
     )
 
 
