@@ -107,6 +107,8 @@ class ScriptedGenerator:
     delay_s: float = 0.1
     """Before each token, a word."""
     asked: list[Sequence[Message]] = field(default_factory=list)
+    needs: list[Need | None] = field(default_factory=list)
+    """How urgent each was, and is now."""
     running: int = 0
     """Streams that were begun and not closed."""
     model: str = "scripted"
@@ -119,6 +121,7 @@ class ScriptedGenerator:
 
     async def stream(self, request: Request) -> AsyncGenerator[Delta, None]:
         self.asked.append(list(request.messages))
+        self.needs.append(request.need)
         reply = self.replies.pop(0) if self.replies else "Hello to you."
         self.running += 1
         try:

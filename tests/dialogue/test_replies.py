@@ -23,6 +23,7 @@ from voice_agent.errors import ContextTooLong, StageError
 from voice_agent.speculation import Speculation
 from voice_agent.stages.generator.deltas import Delta, Finish, Retract, TextDelta, ThoughtDelta, ToolCallDelta
 from voice_agent.stages.generator.request import Message
+from voice_agent.urgency import Urgency
 
 SORRY = PHRASES["en"].no_answer
 
@@ -173,6 +174,20 @@ async def test_a_prepared_request_that_failed_is_made_again_when_it_is_due() -> 
         assert (await caller.until(ResponseEnded)).reason == "completed"
     assert not caller.all(SessionError)
     assert script.synthesizer.said == ["It is noon."]
+
+
+async def test_the_model_is_told_how_urgent_a_reply_is_and_when_that_changes() -> None:
+    script = Script(speculation=Speculation(4))
+    script.generator.delay_s = 5.0  # it is due long before there is a word
+    async with calling(script) as caller:
+        await caller.say(speech(500), silence(ENDPOINT_MS - 20))
+        (need,) = script.generator.needs
+        assert need
+        urgencies = [need.urgency]
+        await caller.say(silence(200))
+        urgencies.append(need.urgency)
+    assert urgencies == [Urgency.PREPARED, Urgency.DUE]
+    assert len(script.generator.asked) == 1
 
 
 async def test_a_conversation_that_is_too_long_is_asked_again_with_less_of_it() -> None:

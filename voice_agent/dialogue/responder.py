@@ -179,13 +179,15 @@ class Responder:
 
         def request(share: float) -> Request:
             tokens = budget if share == 1 else share * min(view.tokens, budget)
-            return Request(view.within(max(LEAST_ROOM, tokens)).messages(instructions))
+            messages = view.within(max(LEAST_ROOM, tokens)).messages(instructions)
+            return Request(messages, need=making.response.need)  # asked once the response runs
 
         def fitted(share: float) -> None:
             self._fits = min(self._fits, max(LEAST_TRIED, share * min(view.tokens, budget)))
 
         reply = Reply(self._engines.generator, request, self._settings.llm.turn_timeout_s, fitted, anew=anew)
-        return self._make(reply, timeline, remembered=True)
+        making = self._make(reply, timeline, remembered=True)
+        return making
 
     @property
     def _instructions(self) -> str:

@@ -48,12 +48,20 @@ class Endpoint:
     keys: list[str | None] = field(default_factory=list)
     connections: list[object] = field(default_factory=list)
     """Address of the client, for each request."""
+    touches: list[object] = field(default_factory=list)
+    """The same of each request about one model."""
+    touched: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def reply(self, request: Request) -> Response:
         self.asked.append(await request.json())
         self.keys.append(request.headers.get("authorization"))
         self.connections.append(request.client)
         return await (self.handlers.pop(0) if len(self.handlers) > 1 else self.handlers[0])(request)
+
+    async def touch(self, request: Request) -> Response:
+        self.touches.append(request.client)
+        self.touched.set()
+        return JSONResponse({"detail": "Not Found"}, 404)
 
     async def list(self, request: Request) -> Response:
         if isinstance(self.models, int):
@@ -68,6 +76,7 @@ async def serving(*handlers: Handler) -> AsyncIterator[Endpoint]:
         routes=[
             Route("/v1/chat/completions", endpoint.reply, methods=["POST"]),
             Route("/v1/models", endpoint.list),
+            Route("/v1/models/{name:path}", endpoint.touch),
         ]
     )
     server = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="off"))

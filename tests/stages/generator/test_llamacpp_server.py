@@ -150,25 +150,54 @@ async def timings(server: LlamaCppServer, messages: list[Message], **extra: Any)
     return told
 
 
+GUESTS = " ".join(
+    f"House rule number {n}: be kind to guests, and mention the garden when it fits." for n in range(15)
+)
+
+
 @pytest.mark.engines
+@pytest.mark.parametrize(
+    "instructions", [SMALL_SYSTEM_PROMPT, f"{SMALL_SYSTEM_PROMPT} {GUESTS}"], ids=["short", "long"]
+)
 async def test_a_later_turn_reads_only_what_is_new_however_many_talk(
-    server: LlamaCppServer,
+    server: LlamaCppServer, instructions: str
 ) -> None:
     slots = Slots(SLOTS)
     talks = [
-        [Message("system", SMALL_SYSTEM_PROMPT), Message("user", f"My name is {name}. Who am I?")]
-        for name in ("Ann", "Bob", "Cid")
+        [Message("system", instructions), Message("user", f"My name is {name}. Who am I?")]
+        for name in ("Ann", "Bob", "Cid", "Dora", "Eve", "Finn")  # more than there are slots
     ]
     read = []
     for talk in talks:
-        with slots.take(talk) as slot:
+        async with slots.take(talk) as slot:
             read.append(await timings(server, talk, id_slot=slot))
-    for talk, before in zip(talks, read, strict=True):
-        talk += [Message("assistant", "A friend of mine."), Message("user", "Good.")]
-        with slots.take(talk) as slot:
-            after = await timings(server, talk, id_slot=slot)
-        assert after["cache_n"] >= before["cache_n"] + before["prompt_n"] - 2  # all but the end of the prompt
-        assert after["prompt_n"] < before["cache_n"] + before["prompt_n"]
+    for heard in ("A friend of mine.", "You asked me"):
+        for n, (talk, before) in enumerate(zip(talks, read, strict=True)):
+            talk += [Message("assistant", heard), Message("user", "Good.")]
+            async with slots.take(talk) as slot:
+                read[n] = await timings(server, talk, id_slot=slot)
+            # all but the end of the prompt
+            assert read[n]["cache_n"] >= before["cache_n"] + before["prompt_n"] - 2
+
+
+@pytest.mark.engines
+async def test_a_turn_asked_again_while_the_first_one_is_being_left_reads_only_what_is_new(
+    server: LlamaCppServer,
+) -> None:
+    slots = Slots(SLOTS)
+    for n in range(SLOTS):  # as at the start
+        hello = [Message("system", SMALL_SYSTEM_PROMPT), Message("user", "Hello!")]
+        await timings(server, hello, id_slot=n)
+    talk = [Message("system", SMALL_SYSTEM_PROMPT), Message("user", "My name is Ann. Who am I?")]
+    async with slots.take(talk) as first:
+        before = await timings(server, talk, id_slot=first)
+    talk += [Message("assistant", "A friend of mine."), Message("user", "Good.")]
+    async with slots.take(talk) as slot:
+        await timings(server, talk, id_slot=slot)
+        async with slots.take(talk) as other:
+            after = await timings(server, talk, id_slot=other)
+    assert slot == first != other
+    assert after["cache_n"] >= before["cache_n"] + before["prompt_n"] - 2
 
 
 @pytest.mark.engines

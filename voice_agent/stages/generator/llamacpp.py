@@ -45,6 +45,8 @@ second sooner on two cores (docs/latency.md), but what it says is seldom an answ
 
 NOTICED_S: Final = 0.5
 """How much later than its connections the end of a process may be noticed."""
+KEPT_SLOTS: Final = SLOTS // 2
+"""For replies that are due; the others are for prepared ones too."""
 ATTEMPTS: Final = 2
 """Times that a turn is asked: once more, if llama.cpp ended under the first. A third would as well."""
 
@@ -72,7 +74,7 @@ class LlamaCppGenerator:
             }
         )
         self._models = models
-        self._slots = Slots(SLOTS)
+        self._slots = Slots(SLOTS, kept=KEPT_SLOTS)
         self._server: LlamaCppServer | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._client: asyncio.Future[OpenAIGenerator] | None = None
@@ -117,10 +119,11 @@ class LlamaCppGenerator:
         """See `Generator`."""
         turn_at = asyncio.get_running_loop().time() + self._settings.turn_timeout_s
         for attempt in range(1, ATTEMPTS + 1):
-            running = await self._running(turn_at)
-            client, began = running.result(), False
-            with self._slots.take(request.messages) as slot:
-                deltas = client.stream(request, {"id_slot": slot}, turn_at=turn_at)
+            await self._running(turn_at)  # whoever waits for a restart is in no slot's way
+            began = False
+            async with self._slots.take(request.messages, request.need, until=turn_at) as slot:
+                running = await self._running(turn_at)
+                deltas = running.result().stream(request, {"id_slot": slot}, turn_at=turn_at)
                 try:
                     async with aclosing(deltas):
                         async for delta in deltas:

@@ -30,8 +30,16 @@ SLOTS: Final = 4
 """Replies generated at once; each has its own context, and more wait their turn."""
 CLOSE_TIMEOUT_S: Final = 5.0
 """Longest wait for a process that was killed; one that hangs in the kernel is left to it."""
-CACHE_MIB: Final = 256
-"""Bound on what llama.cpp keeps of conversations that lost their slot to another; its own is 8 GiB."""
+CACHE_MIB: Final = 512
+"""Bound on what llama.cpp keeps of conversations beside its slots, so that each finds its history read when it comes
+back, though another one had its slot. It fills up, also with what nobody comes back for; then the oldest goes. 512 MiB
+are 43,000 tokens of Qwen2.5-Coder-0.5B (12 KiB each): 21 conversations of the longest (2048 tokens), 42 half as long.
+32 slots instead of 4 would do too, but take 680 MB from the start."""
+NEVER: Final = 1.0
+"""Share of a prompt above which llama.cpp believes that a slot holds it, and leaves the cache alone; nothing is above
+one. By default, as soon as half of what is in the slot is in the prompt too, it takes the slot as it is: with
+instructions longer than the conversations, these read their whole history anew at each turn. Of what the slot holds it
+uses as much in any case, and it takes from the cache only what is better."""
 _TAIL_BYTES: Final = 4096
 
 
@@ -214,6 +222,8 @@ def _serve(job: _Job) -> None:
     params.n_parallel = job.slots
     params.n_ctx = job.slots * job.context_tokens
     params.cache_ram_mib = CACHE_MIB
+    params.cache_idle_slots = False  # each is kept when it is next used; before that a copy is of no use
+    params.slot_prompt_similarity = NEVER
     params.cpuparams.n_threads = job.threads
     params.cpuparams_batch.n_threads = max(job.threads, default_prompt_threads())
     params.hostnames = ["127.0.0.1"]

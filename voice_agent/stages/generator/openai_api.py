@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from itertools import count
 from types import MappingProxyType
 from typing import Any, Final
+from urllib.parse import quote
 
 import openai
 
@@ -30,6 +31,8 @@ from voice_agent.stages.generator.options import Options
 from voice_agent.stages.generator.patience import Patience
 from voice_agent.stages.generator.reply import ReplyReader, is_output
 from voice_agent.stages.generator.request import Message, Request, body, without_system_role
+from voice_agent.stages.generator.spare import Spare
+from voice_agent.urgency import Urgency
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +91,7 @@ class OpenAIGenerator:
         self.instructions = settings.system_prompt or SYSTEM_PROMPT
         self.model = settings.model or ""
         self._client = self.endpoint.client(keep_alive_s=keep_alive_s)
+        self._spare = Spare(self._touch) if keep_alive_s else None
         self._asked: dict[str, Any] = {
             "temperature": API_TEMPERATURE if settings.temperature is None else settings.temperature
         }
@@ -169,9 +173,16 @@ class OpenAIGenerator:
 
     async def close(self) -> None:
         """See `Generator`."""
+        if self._spare:
+            await self._spare.close()
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_S):
                 await self._client.close()
+
+    async def _touch(self) -> None:
+        """What the endpoint tells of the model: a line or two, where it knows this request at all."""
+        with self.endpoint.key_kept_secret(), suppress(openai.APIStatusError):
+            await self._client.get(f"/models/{quote(self.model)}", cast_to=object)
 
     async def _offered(self, until: float) -> list[str]:
         """The models of the endpoint, the likeliest first."""
@@ -202,6 +213,8 @@ class OpenAIGenerator:
         self, request: Request, extra: Mapping[str, Any], patience: Patience
     ) -> AsyncGenerator[Delta, None]:
         """One request, and its reply."""
+        if self._spare and request.need and request.need.urgency > Urgency.DUE:
+            self._spare.begun()
         clock = asyncio.get_running_loop().time
         reply, decoder = ReplyReader(opened=self._opened), EventDecoder()
         if not self._options.system_role:
@@ -211,6 +224,7 @@ class OpenAIGenerator:
             stack.enter_context(self.endpoint.key_kept_secret())
             # Also where nobody reads on: whoever hears of a thought taken back asks again at once.
             stack.callback(self._learn_from, reply)
+            stack.push(self._left)
             async with patience.wait(), _with_statuses():
                 response = await stack.enter_async_context(
                     self._client.chat.completions.with_streaming_response.create(
@@ -242,6 +256,10 @@ class OpenAIGenerator:
             for delta in reply.end_of_stream():
                 yield delta
         yield reply.finish()
+
+    def _left(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._spare and kind in (asyncio.CancelledError, GeneratorExit):
+            self._spare.left()
 
     def _learn_from(self, reply: ReplyReader) -> None:
         if reply.opened_unseen is not None:

@@ -1,10 +1,11 @@
 """Requests to a language model."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from voice_agent.stages.generator.characters import clean
+from voice_agent.urgency import Need
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ class Request:
     tool_choice: Literal["auto", "none", "required"] = "auto"
     max_tokens: int | None = None
     """Longest reply; by default the settings'."""
+    need: Need | None = field(default=None, compare=False)
+    """How urgent it is, which may change while it waits; by default it is due. No part of the question."""
 
 
 def body(request: Request) -> dict[str, Any]:
