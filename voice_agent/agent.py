@@ -201,10 +201,13 @@ class Agent:
         if self.failure:
             log.error("not ready, and it will not be: %s", self.failure)
             return
-        await rehearse(self.engines)
+        measured = self.settings.server.max_conversations == "measured"
+        if measured:
+            await rehearse(self.engines)
         self.ready = True
         log.info("ready after %.1f s", clock() - begun)
-        await self.engines.load.watch()
+        if measured:
+            await self.engines.load.watch()
 
     async def _start(self, engine: Engine) -> None:
         """Until it works: an endpoint may come up after us. A wrong setting or missing weights stay as they are."""

@@ -101,9 +101,9 @@ class ServerSettings(Section):
     port: int = Field(3000, ge=1, le=65535)
     max_sessions: PositiveInt = 32
     """Sessions at once; one more is refused before it starts."""
-    max_conversations: PositiveInt | None = None
+    max_conversations: PositiveInt | Literal["measured"] | None = None
     """Sessions that may talk at once, each for half a minute from its last turn on; one more hears that all lines are
-    busy. By default as many as this machine was measured to serve."""
+    busy. `measured`: as many as this machine was measured to serve. By default there is no limit."""
     idle_s: float = Field(60.0, ge=0)
     """How long a client may send nothing at all, neither audio nor requests, before it is let go; 0 for ever."""
 

@@ -76,7 +76,7 @@ class Engines:
             chunker=SentenceChunker(),
             synthesizer=build_synthesizer(settings),
             speculation=Speculation(settings.turn.prepare),
-            load=Load(settings.server.max_conversations),
+            load=Load(limit if isinstance(limit := settings.server.max_conversations, int) else None),
         )
 
     def all(self) -> tuple[Engine, ...]:

@@ -44,7 +44,7 @@ class Load:
     """
 
     def __init__(self, most: int | None = None, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """`most` conversations at once, whatever they take; by default as many as can be served."""
+        """`most` conversations at once, whatever they take; else as many as can be served, if that is measured."""
         self._most = most
         self._clock = clock
         self._meters: dict[str, Meter] = {}
